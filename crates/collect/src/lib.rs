@@ -1,0 +1,1 @@
+//! The reader of the live kernel; it changes nothing.

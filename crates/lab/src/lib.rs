@@ -1,0 +1,1 @@
+//! Incidents reproduced in network namespaces that vanish.

@@ -1,0 +1,1 @@
+//! linger's plain data: records, snapshots, windows, findings, reports.

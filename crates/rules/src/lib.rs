@@ -1,0 +1,1 @@
+//! One file per fault: pure functions of a window of snapshots.
