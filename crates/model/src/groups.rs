@@ -1,0 +1,242 @@
+//! Counting by key in bounded memory: exact up to a capacity, then Space-Saving (Metwally, Agrawal, El Abbadi:
+//! "Efficient computation of frequent and top-k elements in data streams", 2005), which keeps the heavy groups and
+//! an upper bound of each count's error.
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+
+/// Groups counted exactly before Space-Saving begins, where nothing else is said.
+pub const DEFAULT_CAPACITY: usize = 150_000;
+
+/// One group.
+#[derive(Debug, Clone)]
+pub struct Group<K, V> {
+    /// What the sockets have in common.
+    pub key: K,
+    /// Sockets counted: exact when `error` is 0, else at most this many and at least `count - error`.
+    pub count: u64,
+    /// By how much `count` may be too high.
+    pub error: u64,
+    /// What was gathered of them since the group was (last) admitted.
+    pub value: V,
+}
+
+/// Groups of sockets by key.
+#[derive(Debug, Clone)]
+pub struct Groups<K, V> {
+    capacity: usize,
+    hasher: DefaultHashBuilder,
+    index: HashTable<u32>,
+    entries: Vec<Group<K, V>>,
+    total: u64,
+    saving: Option<SpaceSaving>,
+}
+
+/// Entries ordered by count, so that the smallest is found and an increment is done in constant time: runs of equal
+/// counts lie together, and an increment swaps an entry to the front of its run.
+#[derive(Debug, Clone)]
+struct SpaceSaving {
+    /// Entry numbers, by falling count.
+    order: Vec<u32>,
+    /// Where each entry stands in `order`.
+    position: Vec<u32>,
+    /// For each count, where its run begins in `order`.
+    run_start: HashMap<u64, u32, DefaultHashBuilder>,
+}
+
+impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
+    /// Empty, exact for up to `capacity` (at least 1) groups.
+    pub fn new(capacity: usize) -> Groups<K, V> {
+        Groups {
+            capacity: capacity.clamp(1, u32::MAX as usize),
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            entries: Vec::new(),
+            total: 0,
+            saving: None,
+        }
+    }
+
+    /// Counts one socket for `key` and gives what is gathered for its group.
+    pub fn add(&mut self, key: K) -> &mut V {
+        self.total += 1;
+        let hash = self.hasher.hash_one(key);
+        let found = self.index.find(hash, |i| self.entries[*i as usize].key == key).copied();
+        let slot = match found {
+            Some(slot) => slot,
+            None if self.entries.len() < self.capacity => {
+                // Grow in steps: doubling would hold three times the memory for a moment.
+                if self.entries.len() == self.entries.capacity() {
+                    let step = (self.entries.len() / 4).max(64).min(self.capacity - self.entries.len());
+                    self.entries.reserve_exact(step);
+                }
+                let slot = self.entries.len() as u32;
+                self.entries.push(Group { key, count: 0, error: 0, value: V::default() });
+                let (entries, hasher) = (&self.entries, &self.hasher);
+                self.index.insert_unique(hash, slot, |i| hasher.hash_one(entries[*i as usize].key));
+                slot
+            }
+            None => self.replace_smallest(hash, key),
+        };
+        if let Some(saving) = &mut self.saving {
+            saving.increment(slot, self.entries[slot as usize].count, &self.entries);
+        }
+        let entry = &mut self.entries[slot as usize];
+        entry.count += 1;
+        &mut entry.value
+    }
+
+    fn replace_smallest(&mut self, hash: u64, key: K) -> u32 {
+        let saving = self.saving.get_or_insert_with(|| SpaceSaving::new(&self.entries));
+        let slot = saving.smallest();
+        let entries = &mut self.entries;
+        let old_hash = self.hasher.hash_one(entries[slot as usize].key);
+        if let Ok(found) = self.index.find_entry(old_hash, |i| *i == slot) {
+            found.remove();
+        }
+        let entry = &mut entries[slot as usize];
+        *entry = Group { key, count: entry.count, error: entry.count, value: V::default() };
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.index.insert_unique(hash, slot, |i| hasher.hash_one(entries[*i as usize].key));
+        slot
+    }
+
+    /// The group of a key, if it is held.
+    pub fn get(&self, key: &K) -> Option<&Group<K, V>> {
+        let hash = self.hasher.hash_one(key);
+        self.index.find(hash, |i| self.entries[*i as usize].key == *key).map(|i| &self.entries[*i as usize])
+    }
+
+    /// Every group held, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &Group<K, V>> {
+        self.entries.iter()
+    }
+
+    /// The groups held, largest first; equal ones by key.
+    pub fn largest(&self, n: usize) -> Vec<&Group<K, V>>
+    where
+        K: Ord,
+    {
+        let mut all: Vec<_> = self.entries.iter().collect();
+        let order = |a: &&Group<K, V>, b: &&Group<K, V>| b.count.cmp(&a.count).then(a.key.cmp(&b.key));
+        if all.len() > n && n > 0 {
+            all.select_nth_unstable_by(n - 1, order);
+            all.truncate(n);
+        }
+        all.truncate(n);
+        all.sort_by(order);
+        all
+    }
+
+    /// Sockets counted, in all groups.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Groups held.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether every group is held and every count exact.
+    pub fn is_exact(&self) -> bool {
+        self.saving.is_none()
+    }
+
+    /// By how much a count may be too high at the most; also the largest count that a group not held can have.
+    pub fn error_bound(&self) -> u64 {
+        self.saving.as_ref().map_or(0, |s| self.entries[s.smallest() as usize].count)
+    }
+}
+
+impl<K: Hash + Eq + Copy, V: Default> Default for Groups<K, V> {
+    fn default() -> Self {
+        Groups::new(DEFAULT_CAPACITY)
+    }
+}
+
+impl SpaceSaving {
+    fn new<K, V>(entries: &[Group<K, V>]) -> SpaceSaving {
+        let mut order: Vec<u32> = (0..entries.len() as u32).collect();
+        order.sort_unstable_by_key(|i| std::cmp::Reverse(entries[*i as usize].count));
+        let mut position = vec![0; order.len()];
+        let mut run_start = HashMap::default();
+        for (at, slot) in order.iter().enumerate() {
+            position[*slot as usize] = at as u32;
+            run_start.entry(entries[*slot as usize].count).or_insert(at as u32);
+        }
+        SpaceSaving { order, position, run_start }
+    }
+
+    fn smallest(&self) -> u32 {
+        self.order.last().copied().unwrap_or(0)
+    }
+
+    /// Moves an entry, whose count is about to go from `count` to `count + 1`, to where it then belongs.
+    fn increment<K, V>(&mut self, slot: u32, count: u64, entries: &[Group<K, V>]) {
+        let here = self.position[slot as usize];
+        let first = self.run_start.get(&count).copied().unwrap_or(here);
+        let other = self.order[first as usize];
+        self.order.swap(first as usize, here as usize);
+        self.position[other as usize] = here;
+        self.position[slot as usize] = first;
+        let next_in_run =
+            self.order.get(first as usize + 1).is_some_and(|s| entries[*s as usize].count == count);
+        if next_in_run {
+            self.run_start.insert(count, first + 1);
+        } else {
+            self.run_start.remove(&count);
+        }
+        self.run_start.entry(count + 1).or_insert(first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn counts_are_exact_below_the_capacity() {
+        let mut groups: Groups<u32, u64> = Groups::new(10);
+        for i in 0..1000u32 {
+            *groups.add(i % 10) += 1;
+        }
+        assert!(groups.is_exact());
+        assert_eq!(groups.error_bound(), 0);
+        assert!(groups.iter().all(|g| g.count == 100 && g.error == 0 && g.value == 100));
+        assert_eq!(groups.largest(3).iter().map(|g| g.key).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    proptest! {
+        /// Space-Saving's own guarantees: no count is too low, none is too high by more than its error, and every
+        /// group whose true count passes the bound is held.
+        #[test]
+        fn space_saving_keeps_its_promises(keys in prop::collection::vec(0u16..200, 1..3000), capacity in 1usize..50) {
+            let mut truth: HashMap<u16, u64> = HashMap::new();
+            let mut groups: Groups<u16, ()> = Groups::new(capacity);
+            for key in &keys {
+                *truth.entry(*key).or_default() += 1;
+                groups.add(*key);
+            }
+            prop_assert_eq!(groups.total(), keys.len() as u64);
+            prop_assert!(groups.len() <= capacity);
+            for group in groups.iter() {
+                let real = truth[&group.key];
+                prop_assert!(group.count >= real && group.count - group.error <= real);
+            }
+            for (key, real) in &truth {
+                prop_assert!(*real <= groups.error_bound() || groups.get(key).is_some());
+            }
+            if truth.len() <= capacity {
+                prop_assert!(groups.is_exact());
+            }
+        }
+    }
+}

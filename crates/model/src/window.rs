@@ -1,0 +1,95 @@
+//! Several snapshots of one namespace in the order of time, and what changed between them.
+
+use crate::snapshot::{Gap, GapKind, Reading, Snapshot};
+
+/// Snapshots of one namespace, oldest first; never empty.
+#[derive(Debug, Clone)]
+pub struct Window {
+    snapshots: Vec<Snapshot>,
+}
+
+/// How far a counter moved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Delta {
+    /// By how much, over the window.
+    pub by: u64,
+    /// In how many seconds.
+    pub seconds: f64,
+}
+
+impl Delta {
+    /// Per second.
+    pub fn per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.by as f64 / self.seconds } else { 0.0 }
+    }
+}
+
+impl Window {
+    /// Of the same namespace's snapshots, oldest first. `None` without any.
+    pub fn new(snapshots: Vec<Snapshot>) -> Option<Window> {
+        (!snapshots.is_empty()).then_some(Window { snapshots })
+    }
+
+    /// All of them.
+    pub fn snapshots(&self) -> &[Snapshot] {
+        &self.snapshots
+    }
+
+    /// The newest.
+    pub fn last(&self) -> &Snapshot {
+        &self.snapshots[self.snapshots.len() - 1]
+    }
+
+    /// The oldest.
+    pub fn first(&self) -> &Snapshot {
+        &self.snapshots[0]
+    }
+
+    /// Whether there is a past to compare with.
+    pub fn has_past(&self) -> bool {
+        self.snapshots.len() > 1 && self.seconds() > 0.0
+    }
+
+    /// Seconds from the oldest to the newest.
+    pub fn seconds(&self) -> f64 {
+        self.last().monotonic_us.saturating_sub(self.first().monotonic_us) as f64 / 1e6
+    }
+
+    /// How far a counter moved over the window. A counter that went back (a namespace that was made anew, a host that
+    /// was started again) is a gap, not a negative number.
+    pub fn delta(&self, counter: &str) -> Reading<Delta> {
+        let last = self.last().counter(counter)?;
+        let first = self.first().counter(counter)?;
+        self.difference(counter, first, last)
+    }
+
+    /// The same for any figure that only grows.
+    pub fn difference(&self, what: &str, first: u64, last: u64) -> Reading<Delta> {
+        if !self.has_past() {
+            return Err(Gap::new(
+                what,
+                GapKind::NotAsked,
+                "a rate needs two samples",
+                "use --samples 2 or more",
+            ));
+        }
+        let by = last.checked_sub(first).ok_or_else(|| {
+            Gap::new(what, GapKind::Malformed, "the counter went back between the samples", "")
+        })?;
+        Ok(Delta { by, seconds: self.seconds() })
+    }
+
+    /// How far a counter moved, 0 where this kernel does not have it. For counters that only add to others.
+    pub fn delta_or_zero(&self, counter: &str) -> f64 {
+        self.delta(counter).map_or(0.0, |d| d.by as f64)
+    }
+
+    /// A figure of every snapshot that has it, with its time in seconds since the first.
+    pub fn series<T>(&self, figure: impl Fn(&Snapshot) -> Option<T>) -> Vec<(f64, T)> {
+        let start = self.first().monotonic_us;
+        self.snapshots
+            .iter()
+            .filter_map(|s| figure(s).map(|v| (s.monotonic_us.saturating_sub(start) as f64 / 1e6, v)))
+            .collect()
+    }
+}
