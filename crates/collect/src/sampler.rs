@@ -1,0 +1,266 @@
+//! Snapshots of one or more namespaces, one moment after the other.
+
+use crate::processes::{HolderTable, ScanOptions};
+use crate::walk::{Walk, WalkEnd, WalkError, walk, walk_proc};
+use crate::{cgroups, conntrack, files};
+use hashbrown::HashSet;
+use linger_model::aggregate::{Aggregator, Gather, PortRange, SocketSource};
+use linger_model::snapshot::{
+    Conntrack, Counters, Gap, GapKind, HostSnapshot, Kernel, NetnsId, Reading, Snapshot, Sockstat,
+};
+use linger_model::{SocketRecord, SocketTable, State};
+use linger_netns::{Netns, run_in};
+use linger_wire::sock_diag::Extensions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// How much of the sockets to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything, TIME_WAIT and tcp_info included.
+    Full,
+    /// Without TIME_WAIT (its number comes from sockstat) and tcp_info: what a window's earlier samples need.
+    Past,
+}
+
+/// What does not change from sample to sample.
+#[derive(Debug, Clone)]
+pub struct SamplerOptions {
+    /// Which aggregates to gather.
+    pub gather: Gather,
+    /// Keys of the sysctls to read.
+    pub sysctls: Vec<&'static str>,
+    /// From when an established connection counts as idle, milliseconds.
+    pub idle_ms: u32,
+}
+
+/// Takes samples; knows what the last one saw where telling faults needs it.
+pub struct Sampler {
+    options: SamplerOptions,
+    start: Instant,
+    closed_before: Option<HashSet<u32>>,
+}
+
+struct Inside {
+    sockets: Reading<SocketTable>,
+    sockstat: Reading<Sockstat>,
+    counters: Reading<Counters>,
+    sysctls: BTreeMap<String, Reading<String>>,
+    conntrack: Reading<Option<Conntrack>>,
+    gaps: Vec<Gap>,
+    taken: (SystemTime, Instant),
+}
+
+impl Sampler {
+    /// With nothing seen yet.
+    pub fn new(options: SamplerOptions) -> Sampler {
+        Sampler { options, start: Instant::now(), closed_before: None }
+    }
+
+    /// Reads the host once and each namespace once. A namespace that cannot be entered gives a snapshot of gaps.
+    pub fn sample(&mut self, namespaces: &[Netns], depth: Depth) -> Vec<Snapshot> {
+        let kernel = Kernel::new(rustix::system::uname().release().to_string_lossy());
+        let scan = ScanOptions { cgroups: true, limits: true, only_pid: None };
+        let mut holders = HolderTable::scan(&scan);
+        let nobody = HolderTable::empty();
+        let mut inside = Vec::with_capacity(namespaces.len());
+        for ns in namespaces {
+            let owners = holders.as_ref().unwrap_or(&nobody);
+            let read = run_in(ns, || self.inside(depth, &kernel, owners));
+            inside.push(read.unwrap_or_else(|error| Inside::unreadable(&error.to_string())));
+        }
+        let mut gaps = Vec::new();
+        if let Ok(holders) = &mut holders {
+            gaps = holders.gaps();
+            let walked: Vec<u64> = namespaces.iter().map(Netns::inode).collect();
+            self.closed_before = Some(holders.find_closed(&walked, self.closed_before.as_ref()));
+            if depth == Depth::Full {
+                let named: BTreeSet<u32> =
+                    inside.iter().filter_map(|i| i.sockets.as_ref().ok()).flat_map(named).collect();
+                holders.describe(named);
+            }
+        }
+        let processes = holders.map(HolderTable::into_processes);
+        let groups: BTreeSet<&str> =
+            processes.iter().flat_map(|p| &p.list).filter_map(|p| p.cgroup.as_deref()).collect();
+        let cgroup_memory = cgroups::memory(&groups);
+        let host = Arc::new(HostSnapshot {
+            kernel,
+            cgroup_memory,
+            processes,
+            files: files::file_use(),
+            softnet: files::softnet(),
+            sysctls: files::sysctls(&self.options.sysctls, true),
+            page_size: rustix::param::page_size() as u64,
+        });
+        namespaces
+            .iter()
+            .zip(inside)
+            .map(|(ns, mut inside)| {
+                inside.gaps.extend(gaps.iter().cloned());
+                let (wall, monotonic) = inside.taken;
+                let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+                Snapshot {
+                    taken_at_us: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX),
+                    monotonic_us: u64::try_from((monotonic - self.start).as_micros()).unwrap_or(u64::MAX),
+                    netns: NetnsId {
+                        inode: ns.inode(),
+                        name: ns.name().map(str::to_owned),
+                        is_init: ns.is_init(),
+                    },
+                    host: host.clone(),
+                    sockets: inside.sockets,
+                    sockstat: inside.sockstat,
+                    counters: inside.counters,
+                    sysctls: inside.sysctls,
+                    conntrack: inside.conntrack,
+                    gaps: inside.gaps,
+                }
+            })
+            .collect()
+    }
+
+    /// Reads what belongs to the calling thread's namespace.
+    fn inside(&self, depth: Depth, kernel: &Kernel, owners: &HolderTable) -> Inside {
+        let mut gaps = Vec::new();
+        let sysctls = files::sysctls(&self.options.sysctls, false);
+        let (counters, taken) = (files::counters(), (SystemTime::now(), Instant::now()));
+        let sockets = self.sockets(depth, kernel, &sysctls, owners, &mut gaps);
+        let sockstat = files::sockstat();
+        let sockets = sockets.map(|mut table| {
+            if let (false, Ok(sockstat)) = (table.walked_time_wait, &sockstat) {
+                table.states.set(State::TimeWait, sockstat.tw.saturating_sub(table.fin_wait2_mini));
+            }
+            table
+        });
+        Inside { sockets, sockstat, counters, conntrack: conntrack::read(&mut gaps), sysctls, gaps, taken }
+    }
+
+    fn sockets(
+        &self,
+        depth: Depth,
+        kernel: &Kernel,
+        sysctls: &Sysctls,
+        owners: &HolderTable,
+        gaps: &mut Vec<Gap>,
+    ) -> Reading<SocketTable> {
+        let range = port_range(sysctls).unwrap_or_else(|gap| {
+            gaps.push(gap);
+            PortRange::default()
+        });
+        let deep = depth == Depth::Full;
+        // sockstat's tw was the host's before 4.15; there the sockets are walked.
+        let skip_time_wait = !deep && kernel.at_least(4, 15);
+        let extensions = if deep { Extensions::ALL } else { Extensions { info: false, skmeminfo: false } };
+        let milliseconds = |key: &str| number(sysctls, key);
+        let aggregate = |source, states: u32, walker: Walker| -> Result<SocketTable, WalkError> {
+            let mut listening: Vec<SocketRecord> = Vec::new();
+            let listen = Walk { states: State::Listen.bit(), extensions: Extensions::ALL, filter: None };
+            walker(&listen, &mut |socket| listening.push(socket.clone()))?;
+            let mut sums = Aggregator::new(source, self.options.gather, &range, &listening, owners);
+            sums.idle_ms = self.options.idle_ms;
+            sums.reuse_delay_ms = milliseconds("net.ipv4.tcp_tw_reuse_delay").unwrap_or(1000);
+            sums.time_wait_ms =
+                milliseconds("net.ipv4.tcp_tw_timeout").map_or(60_000, |s| s.saturating_mul(1000));
+            let rest = Walk { states: states & !State::Listen.bit(), extensions, filter: None };
+            let end = walker(&rest, &mut |socket| sums.add(socket))?;
+            let mut table = sums.finish();
+            (table.malformed, table.interrupted) = (end.malformed, end.interrupted);
+            table.walked_time_wait = states & State::TimeWait.bit() != 0;
+            if end.lost {
+                return Err(WalkError::System {
+                    operation: "keep up with",
+                    source: rustix::io::Errno::NOBUFS,
+                });
+            }
+            Ok(table)
+        };
+        let states = if skip_time_wait { ALL_STATES & !State::TimeWait.bit() } else { ALL_STATES };
+        let mut table = match aggregate(SocketSource::SockDiag, states, |w, each| walk(w, each)) {
+            Err(WalkError::NoTcpDiag(errno)) => {
+                gaps.push(Gap::new(
+                    "limits and drops of listeners, tcp_info, bound sockets",
+                    GapKind::Unsupported,
+                    format!(
+                        "sock_diag cannot list TCP sockets here ({errno}); /proc/net/tcp was read instead"
+                    ),
+                    "load the module tcp_diag (modprobe tcp_diag)",
+                ));
+                aggregate(SocketSource::ProcNetTcp, ALL_STATES, |w, each| walk_proc(w, each))
+            }
+            other => other,
+        }
+        .map_err(|e| Gap::new("sockets", GapKind::Unsupported, e.to_string(), ""))?;
+        let listed = table.states.count(State::BoundInactive) > 0
+            || (kernel.at_least(6, 8) && table.source == SocketSource::SockDiag);
+        if !listed {
+            table.states.set_unlisted(State::BoundInactive);
+        }
+        if table.interrupted {
+            gaps.push(Gap::new(
+                "sockets",
+                GapKind::Partial,
+                "the table changed while the kernel dumped it (NLM_F_DUMP_INTR): a few may be missing or counted twice",
+                "",
+            ));
+        }
+        if table.malformed > 0 {
+            let what = format!("{} sockets", table.malformed);
+            gaps.push(Gap::new(what, GapKind::Malformed, "their records could not be read", ""));
+        }
+        Ok(table)
+    }
+}
+
+type Sysctls = BTreeMap<String, Reading<String>>;
+type Walker = fn(&Walk<'_>, &mut dyn FnMut(&SocketRecord)) -> Result<WalkEnd, WalkError>;
+
+/// Every state's bit, bound-inactive sockets' included.
+pub const ALL_STATES: u32 = {
+    let mut bits = 0;
+    let mut i = 0;
+    while i < State::ALL.len() {
+        bits |= State::ALL[i].bit();
+        i += 1;
+    }
+    bits
+};
+
+impl Inside {
+    fn unreadable(why: &str) -> Inside {
+        let missing = |what: &str| Gap::new(what, GapKind::Denied, why, "");
+        Inside {
+            sockets: Err(missing("sockets")),
+            sockstat: Err(missing("/proc/net/sockstat")),
+            counters: Err(missing("/proc/net/snmp and netstat")),
+            sysctls: BTreeMap::new(),
+            conntrack: Err(missing("connection tracking")),
+            gaps: Vec::new(),
+            taken: (SystemTime::now(), Instant::now()),
+        }
+    }
+}
+
+/// Everyone whom a finding may name.
+fn named(table: &SocketTable) -> impl Iterator<Item = u32> {
+    let listeners = table.listeners.iter().flat_map(|l| &l.sockets).filter_map(|s| s.owner);
+    table.holders.keys().filter_map(|holder| *holder).chain(listeners)
+}
+
+fn number(sysctls: &Sysctls, key: &str) -> Option<u32> {
+    sysctls.get(key)?.as_ref().ok()?.parse().ok()
+}
+
+/// The ports that connect() may take, from `ip_local_port_range` and `ip_local_reserved_ports`.
+pub fn port_range(sysctls: &BTreeMap<String, Reading<String>>) -> Reading<PortRange> {
+    let text = |key: &str| match sysctls.get(key) {
+        Some(Ok(text)) => Ok(text.as_str()),
+        Some(Err(gap)) => Err(gap.clone()),
+        None => Err(Gap::new(key, GapKind::Unsupported, "not there", "")),
+    };
+    let range = text("net.ipv4.ip_local_port_range")?;
+    // Where no port is reserved, older kernels print an empty line.
+    let reserved = text("net.ipv4.ip_local_reserved_ports").unwrap_or("");
+    PortRange::parse(range, reserved).map_err(|e| Gap::new("local port range", GapKind::Malformed, e, ""))
+}
