@@ -1,1 +1,347 @@
-//! One file per fault: pure functions of a window of snapshots.
+//! One file per fault. A rule is a pure function of a [`Window`] and of facts: it sees no file and no clock.
+//!
+//! [`RULES`] is the explicit list. To add a rule, see CONTRIBUTING.md.
+#![forbid(unsafe_code)]
+
+mod config;
+mod evaluate;
+mod headroom;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub mod close_wait;
+pub mod closing;
+pub mod established;
+pub mod limits;
+pub mod listen_queue;
+pub mod path;
+pub mod ports;
+pub mod proxy;
+pub mod time_wait;
+
+pub use config::{Config, UnknownSetting};
+pub use evaluate::{Selection, evaluate};
+pub use headroom::headroom;
+
+use linger_facts::cookbook::{self, ProcessHint, Symptom};
+use linger_model::aggregate::ProcessIndex;
+use linger_model::report::{Confidence, Evidence, Remedy, Severity};
+use linger_model::snapshot::{Gap, Processes, Snapshot};
+use linger_model::window::Delta;
+use linger_model::{Finding, SocketTable, Window};
+
+/// Every rule, in the order in which `explain` lists them.
+pub static RULES: &[&Rule] = &[
+    &time_wait::ephemeral_port_exhaustion::RULE,
+    &time_wait::time_wait_bucket_overflow::RULE,
+    &time_wait::short_connection_churn::RULE,
+    &time_wait::time_wait_reuse_ineffective::RULE,
+    &time_wait::time_wait_high::RULE,
+    &time_wait::time_wait_recycle_enabled::RULE,
+    &time_wait::address_in_use_on_restart::RULE,
+    &listen_queue::syn_flood::RULE,
+    &listen_queue::syn_queue_overflow::RULE,
+    &listen_queue::accept_queue_overflow::RULE,
+    &listen_queue::backlog_capped::RULE,
+    &path::syn_sent_pileup::RULE,
+    &path::retransmission_surge::RULE,
+    &path::reset_surge::RULE,
+    &path::stuck_send_queue::RULE,
+    &path::paws_rejections::RULE,
+    &proxy::proxy_port_pressure::RULE,
+    &close_wait::close_wait_leak::RULE,
+    &close_wait::closed_socket_leak::RULE,
+    &closing::fin_wait2_accumulation::RULE,
+    &closing::orphan_pressure::RULE,
+    &limits::file_descriptor_exhaustion::RULE,
+    &limits::tcp_memory_pressure::RULE,
+    &limits::conntrack_table_pressure::RULE,
+    &limits::input_backlog_drops::RULE,
+    &established::established_surge::RULE,
+    &established::dead_peer_undetected::RULE,
+];
+
+/// The rule of a code (`TW001`, any case) or a name (`ephemeral-port-exhaustion`).
+pub fn rule(code_or_name: &str) -> Option<&'static Rule> {
+    RULES.iter().copied().find(|r| r.code.eq_ignore_ascii_case(code_or_name) || r.name == code_or_name)
+}
+
+/// Whether a rule speaks of a namespace or of the whole host; host-wide findings appear once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Of one network namespace.
+    Netns,
+    /// Of the host.
+    Host,
+}
+
+/// A number that a user can set in the configuration.
+#[derive(Debug)]
+pub struct Threshold {
+    /// Its key under the rule's code.
+    pub key: &'static str,
+    /// What it is when nothing is set.
+    pub default: f64,
+    /// Its unit.
+    pub unit: &'static str,
+    /// What it means, one sentence.
+    pub doc: &'static str,
+}
+
+/// A fault that can be looked for.
+#[derive(Debug)]
+pub struct Rule {
+    /// `TW001`: never changes its meaning, is never used again.
+    pub code: &'static str,
+    /// The fault's name.
+    pub name: &'static str,
+    /// The manual: the declaration's doc comment.
+    pub doc: &'static str,
+    /// Of what it speaks.
+    pub scope: Scope,
+    /// What can be set.
+    pub thresholds: &'static [&'static Threshold],
+    /// The check.
+    pub check: fn(&Context<'_>) -> Outcome,
+}
+
+/// How a check ends. Missing data never reads as healthy.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The fault is there: a finding for each subject, never empty.
+    Fired(Vec<Finding>),
+    /// It is not there, by this evidence.
+    Clear(String),
+    /// It cannot occur here, or there is no past to tell it by.
+    NotApplicable(String),
+    /// It could not be told.
+    Unknown(Gap),
+}
+
+/// What a check sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The rule that is checked.
+    pub rule: &'static Rule,
+    /// The snapshots, oldest first.
+    pub window: &'a Window,
+    /// The user's thresholds.
+    pub config: &'a Config,
+}
+
+/// Ends a check with `Unknown` when a reading is missing.
+#[macro_export]
+macro_rules! known {
+    ($reading:expr) => {
+        match $reading {
+            Ok(value) => value,
+            Err(gap) => return $crate::Outcome::Unknown(gap.clone()),
+        }
+    };
+}
+
+/// Declares a rule; its doc comment is the manual that `linger explain CODE` prints.
+#[macro_export]
+macro_rules! declare_rule {
+    ($(#[doc = $doc:literal])+ $code:ident, $name:literal, $scope:ident, [$($threshold:ident),* $(,)?]) => {
+        $(#[doc = $doc])+
+        pub static RULE: $crate::Rule = $crate::Rule {
+            code: stringify!($code),
+            name: $name,
+            doc: concat!($($doc, "\n"),+),
+            scope: $crate::Scope::$scope,
+            thresholds: &[$(&$threshold),*],
+            check,
+        };
+    };
+}
+
+impl<'a> Context<'a> {
+    /// A threshold's value: the user's, or the default.
+    pub fn limit(&self, threshold: &'static Threshold) -> f64 {
+        self.config.get(self.rule.code, threshold)
+    }
+
+    /// The newest snapshot.
+    pub fn now(&self) -> &'a Snapshot {
+        self.window.last()
+    }
+
+    /// The newest snapshot's sockets.
+    pub fn sockets(&self) -> Result<&'a SocketTable, Gap> {
+        self.now().sockets.as_ref().map_err(Gap::clone)
+    }
+
+    /// The newest snapshot's processes.
+    pub fn processes(&self) -> Result<&'a Processes, Gap> {
+        self.now().host.processes.as_ref().map_err(Gap::clone)
+    }
+
+    /// `nginx (pid 12)`, or a word for nobody.
+    pub fn process_label(&self, process: Option<ProcessIndex>) -> String {
+        match self.processes() {
+            Ok(processes) => processes.label(process),
+            Err(_) => "a process not visible to this user".to_owned(),
+        }
+    }
+
+    /// A finding of this rule with nothing but its sentence yet.
+    pub fn finding(
+        &self,
+        severity: Severity,
+        confidence: Confidence,
+        subject: impl Into<String>,
+        summary: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            code: self.rule.code.to_owned(),
+            name: self.rule.name.to_owned(),
+            severity,
+            confidence,
+            summary: summary.into(),
+            subject: subject.into(),
+            why: String::new(),
+            evidence: Vec::new(),
+            remedies: Vec::new(),
+            process: None,
+        }
+    }
+
+    /// Evidence from a counter that moved over the window.
+    pub fn moved(&self, counter: &str, delta: Delta) -> Evidence {
+        let file = if counter.starts_with("TcpExt.") || counter.starts_with("MPTcpExt.") {
+            "netstat"
+        } else {
+            "snmp"
+        };
+        Evidence::new(counter, delta.by as f64, "", format!("/proc/net/{file} over {:.1} s", delta.seconds))
+    }
+
+    /// Evidence from a sysctl of the newest snapshot, where it is a number.
+    pub fn setting(&self, key: &str) -> Option<Evidence> {
+        let value = self.now().sysctl_int(key).ok()?;
+        Some(Evidence::new(key, value as f64, "", format!("sysctl {key}")))
+    }
+
+    /// What the application can do about a symptom: the recipes of the process where it is recognised, else the
+    /// advice that holds for any.
+    pub fn application_remedies(&self, process: Option<ProcessIndex>, symptom: Symptom) -> Vec<Remedy> {
+        let known = process.and_then(|p| self.processes().ok()?.get(p));
+        let specific = known.map(|p| {
+            let hint = ProcessHint { comm: &p.comm, exe: p.exe.as_deref(), cmdline: p.cmdline.as_deref() };
+            cookbook::steps_for(&hint, symptom)
+        });
+        let mut remedies: Vec<Remedy> = specific
+            .unwrap_or_default()
+            .into_iter()
+            .take(4)
+            .map(|(recipe, step)| {
+                let since =
+                    if step.since.is_empty() { String::new() } else { format!(" (since {})", step.since) };
+                Remedy::application(format!("{}, {}: {}{since}", recipe.title, step.setting, step.text))
+            })
+            .collect();
+        if remedies.is_empty() {
+            remedies = cookbook::generic(symptom)
+                .iter()
+                .take(3)
+                .map(|step| {
+                    let colon = if step.setting.is_empty() { "" } else { ": " };
+                    Remedy::application(format!("{}{colon}{}", step.setting, step.text))
+                })
+                .collect();
+        }
+        remedies
+    }
+}
+
+/// Adds to a finding in the order in which it reads.
+pub trait FindingExt: Sized {
+    /// Why this kernel behaves so.
+    fn why(self, why: impl Into<String>) -> Self;
+    /// A figure, where there is one.
+    fn evidence(self, evidence: impl IntoIterator<Item = Evidence>) -> Self;
+    /// What to do.
+    fn remedies(self, remedies: impl IntoIterator<Item = Remedy>) -> Self;
+    /// Whose doing it is.
+    fn process(self, process: Option<ProcessIndex>) -> Self;
+}
+
+impl FindingExt for Finding {
+    fn why(mut self, why: impl Into<String>) -> Finding {
+        self.why = why.into();
+        self
+    }
+
+    fn evidence(mut self, evidence: impl IntoIterator<Item = Evidence>) -> Finding {
+        self.evidence.extend(evidence);
+        self
+    }
+
+    fn remedies(mut self, remedies: impl IntoIterator<Item = Remedy>) -> Finding {
+        self.remedies.extend(remedies);
+        self.order_remedies();
+        self
+    }
+
+    fn process(mut self, process: Option<ProcessIndex>) -> Finding {
+        self.process = process;
+        self
+    }
+}
+
+/// `1,234,567`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 socket`, `2,000 sockets`.
+pub fn counted(n: u64, one: &str) -> String {
+    format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_manual_is_complete_and_every_code_is_its_own() {
+        let mut codes = std::collections::BTreeSet::new();
+        for rule in RULES {
+            assert!(codes.insert(rule.code) && codes.insert(rule.name), "{} twice", rule.code);
+            let mut at = 0;
+            for heading in ["What it detects", "Why it matters", "Evidence", "Fix", "Fix safety", "Sources"] {
+                let found = rule.doc[at..].find(&format!("# {heading}\n"));
+                let found = found.unwrap_or_else(|| {
+                    panic!("{} lacks the heading {heading}, or has it out of order", rule.code)
+                });
+                at += found + heading.len();
+            }
+            for threshold in rule.thresholds {
+                assert!(
+                    !threshold.doc.is_empty() && threshold.default.is_finite(),
+                    "{}.{}",
+                    rule.code,
+                    threshold.key
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(
+            (counted(1, "socket"), counted(2000, "socket")),
+            ("1 socket".into(), "2,000 sockets".into())
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! How full the limited things are.
+
+use crate::ports::{Ports, tuple_label};
+use linger_model::Window;
+use linger_model::aggregate::{Tuple, TupleStats};
+use linger_model::report::Headroom;
+
+/// Port tuples that are shown at the most.
+const TUPLES: usize = 5;
+/// Processes that are shown at the most.
+const PROCESSES: usize = 3;
+
+/// Used against limit for the busiest port tuples, TIME_WAIT buckets, descriptors, conntrack, TCP memory and orphans;
+/// fullest first. What could not be read has no row: the rules say why. `host` adds what belongs to the host.
+pub fn headroom(window: &Window, host: bool) -> Vec<Headroom> {
+    let now = window.last();
+    let mut rows = Vec::new();
+    if let (Ok(ports), Ok(table)) = (Ports::read(now), &now.sockets) {
+        let mut tuples: Vec<(&Tuple, &TupleStats)> =
+            table.tuples.iter().map(|g| (&g.key, &g.value)).collect();
+        tuples.sort_by_key(|(tuple, stats)| (std::cmp::Reverse(stats.in_range), **tuple));
+        for (tuple, stats) in tuples.into_iter().take(TUPLES).filter(|(_, stats)| stats.in_range > 0) {
+            let usage = ports.usage(tuple, stats);
+            let (used, limit) = (u64::from(usage.hard_used), u64::from(usage.available()));
+            let mut row = Headroom::new("local ports", tuple_label(tuple), used, limit, None);
+            row.time_to_exhaustion_s = usage.time_to_exhaustion_s.map(|s| (s * 10.0).round() / 10.0);
+            rows.push(row);
+        }
+    }
+    let setting = |key: &str| now.sysctl_int(key).ok().and_then(|n| u64::try_from(n).ok());
+    let namespace = || format!("network namespace {}", now.netns.label());
+    if let Ok(sockstat) = &now.sockstat {
+        if let Some(limit) = setting("net.ipv4.tcp_max_tw_buckets") {
+            let growth = growth(window, |s| s.sockstat.as_ref().ok().map(|s| s.tw));
+            rows.push(Headroom::new("time_wait buckets", namespace(), sockstat.tw, limit, growth));
+        }
+        if host {
+            if let Some(limit) = setting("net.ipv4.tcp_max_orphans") {
+                let growth = growth(window, |s| s.sockstat.as_ref().ok().map(|s| s.orphan));
+                rows.push(Headroom::new("orphans", "host", sockstat.orphan, limit, growth));
+            }
+            let limit = now.sysctl_ints("net.ipv4.tcp_mem").ok().and_then(|m| u64::try_from(*m.get(2)?).ok());
+            if let Some(limit) = limit {
+                let growth = growth(window, |s| s.sockstat.as_ref().ok().map(|s| s.mem_pages));
+                rows.push(Headroom::new("tcp memory pages", "host", sockstat.mem_pages, limit, growth));
+            }
+        }
+    }
+    if let Ok(Some(conntrack)) = &now.conntrack {
+        let growth = growth(window, |s| s.conntrack.as_ref().ok()?.as_ref().map(|c| c.count));
+        rows.push(Headroom::new("conntrack entries", namespace(), conntrack.count, conntrack.max, growth));
+    }
+    if host {
+        if let Ok(files) = &now.host.files {
+            let growth = growth(window, |s| s.host.files.as_ref().ok().map(|f| f.open));
+            rows.push(Headroom::new("descriptors", "host", files.open, files.max, growth));
+        }
+        if let Ok(processes) = &now.host.processes {
+            let limited =
+                processes.list.iter().filter_map(|p| Some((p, p.fd_limit.filter(|l| *l != u64::MAX)?)));
+            let mut rows_of: Vec<Headroom> = limited
+                .map(|(p, limit)| {
+                    let before = |s: &linger_model::Snapshot| {
+                        let list = &s.host.processes.as_ref().ok()?.list;
+                        list.iter().find(|q| q.pid == p.pid).map(|q| q.fds)
+                    };
+                    Headroom::new("descriptors", p.label(), p.fds, limit, growth(window, before))
+                })
+                .collect();
+            rows_of.sort_by(|a, b| b.fraction.total_cmp(&a.fraction).then(b.used.cmp(&a.used)));
+            rows.extend(rows_of.into_iter().take(PROCESSES));
+        }
+    }
+    rows.sort_by(|a, b| b.fraction.total_cmp(&a.fraction));
+    rows
+}
+
+/// By how much a figure grew per second over the window; `None` without a past, or when it did not grow.
+fn growth(window: &Window, figure: impl Fn(&linger_model::Snapshot) -> Option<u64>) -> Option<f64> {
+    if !window.has_past() {
+        return None;
+    }
+    let (first, last) = (figure(window.first())?, figure(window.last())?);
+    let grown = last.checked_sub(first)?;
+    (grown > 0).then(|| grown as f64 / window.seconds())
+}

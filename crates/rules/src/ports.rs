@@ -1,0 +1,454 @@
+//! Local ports of outgoing connections: what connect() may choose, what is taken, what it could take back.
+//!
+//! The one place that reads `ip_local_port_range`, `ip_local_reserved_ports` and the settings of reuse. Rules, the
+//! headroom table and `linger ports` all count with it.
+
+use linger_model::SocketTable;
+use linger_model::State;
+use linger_model::aggregate::{PortRange, SocketSource, Tuple, TupleStats};
+use linger_model::record::endpoint;
+use linger_model::report::Confidence;
+use linger_model::snapshot::{Gap, GapKind, Kernel, Reading, Snapshot};
+
+const RANGE: &str = "net.ipv4.ip_local_port_range";
+const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
+const REUSE: &str = "net.ipv4.tcp_tw_reuse";
+const REUSE_DELAY: &str = "net.ipv4.tcp_tw_reuse_delay";
+const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
+
+/// How long TIME_WAIT holds a port, seconds (TCP_TIMEWAIT_LEN in include/net/tcp.h).
+pub const TIME_WAIT_S: f64 = 60.0;
+
+/// The ports that connect() may choose in a snapshot's namespace: `ip_local_port_range` less
+/// `ip_local_reserved_ports`.
+///
+/// # Errors
+/// A gap where one of the two sysctls was not read, or is not what the kernel writes.
+pub fn port_range(snapshot: &Snapshot) -> Reading<PortRange> {
+    let malformed = |e: String| Gap::new("local port range", GapKind::Malformed, e, "");
+    PortRange::parse(snapshot.sysctl(RANGE)?, snapshot.sysctl(RESERVED)?).map_err(malformed)
+}
+
+/// Whether connect() takes back the ports that TIME_WAIT sockets of a tuple hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReusePolicy {
+    /// It does: the settings allow it and the live connections carry timestamps.
+    Works,
+    /// The settings allow it; no live connection shows whether the peer grants timestamps. Assumed to work.
+    Assumed,
+    /// The settings allow it; some live connections carry timestamps, some do not.
+    Partly {
+        /// Live connections with timestamps.
+        with: u32,
+        /// Live connections without.
+        without: u32,
+    },
+    /// `tcp_tw_reuse` is 0.
+    Off,
+    /// `tcp_tw_reuse` is 2, and this is not loopback.
+    LoopbackOnly,
+    /// `tcp_tw_reuse` is on, but `tcp_timestamps` is 0 here.
+    NoTimestampsHere,
+    /// The settings allow it, but the live connections carry no timestamps.
+    NoTimestampsPeer,
+}
+
+impl ReusePolicy {
+    /// Whether the settings ask for reuse on this tuple.
+    pub fn wanted(self) -> bool {
+        !matches!(self, ReusePolicy::Off | ReusePolicy::LoopbackOnly)
+    }
+
+    /// The share of the TIME_WAIT sockets that reuse does not take back, 0 to 1.
+    pub fn stuck_share(self) -> f64 {
+        match self {
+            ReusePolicy::Works | ReusePolicy::Assumed => 0.0,
+            ReusePolicy::Partly { with, without } => f64::from(without) / f64::from((with + without).max(1)),
+            _ => 1.0,
+        }
+    }
+
+    /// How sure this is: a setting is known, timestamps are told from what is alive at this moment.
+    pub fn confidence(self) -> Confidence {
+        match self {
+            ReusePolicy::Works
+            | ReusePolicy::Off
+            | ReusePolicy::LoopbackOnly
+            | ReusePolicy::NoTimestampsHere => Confidence::High,
+            ReusePolicy::Assumed | ReusePolicy::Partly { .. } | ReusePolicy::NoTimestampsPeer => {
+                Confidence::Medium
+            }
+        }
+    }
+
+    /// The reason, as a clause.
+    pub fn why(self) -> String {
+        match self {
+            ReusePolicy::Works => "tcp_tw_reuse applies and the live connections carry timestamps".to_owned(),
+            ReusePolicy::Assumed => {
+                "tcp_tw_reuse applies and tcp_timestamps is on (assumed of the peer too: no live \
+                                     connection shows it)"
+                    .to_owned()
+            }
+            ReusePolicy::Partly { with, without } => format!(
+                "tcp_tw_reuse applies, but only {with} of {} live connections carry the timestamps it needs",
+                with + without
+            ),
+            ReusePolicy::Off => "tcp_tw_reuse is 0".to_owned(),
+            ReusePolicy::LoopbackOnly => {
+                "tcp_tw_reuse is 2 (loopback only) and this is not loopback".to_owned()
+            }
+            ReusePolicy::NoTimestampsHere => {
+                "tcp_timestamps is 0 here, and reuse needs timestamps on both ends".to_owned()
+            }
+            ReusePolicy::NoTimestampsPeer => {
+                "tcp_tw_reuse applies, but the live connections carry no timestamps, which it needs"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// What a namespace's ports and settings are; read once, then asked for each tuple.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ports {
+    /// The range with its reserved ports.
+    pub range: PortRange,
+    /// Ports that connect() may choose from.
+    pub usable: u32,
+    /// Of those, with the parity that connect() tries first.
+    pub first_parity_usable: u32,
+    /// Usable ports that a bind() holds (listeners, bound-inactive sockets): connect() skips them for every destination.
+    pub bound: u32,
+    /// `tcp_tw_reuse`.
+    pub reuse_mode: i64,
+    /// Whether `tcp_timestamps` is on.
+    pub timestamps: bool,
+    /// The age from which a TIME_WAIT can be taken back, seconds.
+    pub reuse_delay_s: f64,
+    /// Whether this kernel's connect() tries one parity first (in the 4.15 tree at the latest).
+    pub by_parity: bool,
+}
+
+/// The ports of one tuple.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PortUse {
+    /// Ports that connect() may choose from.
+    pub usable: u32,
+    /// Of those, with the parity that connect() tries first.
+    pub first_parity_usable: u32,
+    /// Usable ports that a bind() holds: lost for every destination.
+    pub bound: u32,
+    /// Ports that connections of this tuple hold, TIME_WAIT included; at most `usable - bound`.
+    pub used: u32,
+    /// Of those, with the parity that connect() tries first.
+    pub first_parity_used: u32,
+    /// Ports that nobody holds.
+    pub free: u32,
+    /// Of `used`, held by TIME_WAIT sockets that connect() takes back.
+    pub reusable: u32,
+    /// Of `used`, those that connect() cannot take: `used - reusable`.
+    pub hard_used: u32,
+    /// Less than 1 % of the first half is left, so that connect() walks all of it before it finds a port.
+    pub second_half_only: bool,
+    /// TIME_WAIT sockets made per second, over the last 10 s. Absent where remaining times are unknown.
+    pub rate_per_s: Option<f64>,
+    /// Whether TIME_WAIT ports can be taken back.
+    pub reuse: ReusePolicy,
+    /// Seconds until no port is left if the rate of the last 10 s goes on; absent where that never happens.
+    pub time_to_exhaustion_s: Option<f64>,
+    /// Estimate from port parity: the share of the ports that were bound before connect() (it would have chosen the
+    /// first parity, bind() to port 0 takes the other). Absent where nothing can be told.
+    pub prebound_share: Option<f64>,
+}
+
+impl PortUse {
+    /// Ports that connections of this tuple can have at all.
+    pub fn available(&self) -> u32 {
+        self.usable - self.bound.min(self.usable)
+    }
+
+    /// The share of the available ports that connect() cannot take; 1 where there are none.
+    pub fn hard_fraction(&self) -> f64 {
+        fraction(self.hard_used, self.available())
+    }
+
+    /// The share of the available ports that are held at all.
+    pub fn used_fraction(&self) -> f64 {
+        fraction(self.used, self.available())
+    }
+}
+
+fn fraction(used: u32, limit: u32) -> f64 {
+    if limit == 0 { 1.0 } else { f64::from(used) / f64::from(limit) }
+}
+
+impl Ports {
+    /// From a snapshot.
+    ///
+    /// # Errors
+    /// A gap where the sockets, their TIME_WAIT part, or one of the settings was not read.
+    pub fn read(snapshot: &Snapshot) -> Reading<Ports> {
+        let table = snapshot.sockets.as_ref().map_err(Gap::clone)?;
+        Ports::of(port_range(snapshot)?, table, &snapshot.host.kernel, |key| snapshot.sysctl_int(key))
+    }
+
+    /// From a table of sockets alone, with the settings given by `setting`.
+    ///
+    /// # Errors
+    /// As [`Ports::read`].
+    pub fn of(
+        range: PortRange,
+        table: &SocketTable,
+        kernel: &Kernel,
+        setting: impl Fn(&str) -> Reading<i64>,
+    ) -> Reading<Ports> {
+        if !table.walked_time_wait {
+            return Err(Gap::new(
+                "ports in TIME_WAIT",
+                GapKind::NotAsked,
+                "TIME_WAIT sockets were counted and not walked",
+                "",
+            ));
+        }
+        Ok(Ports {
+            usable: range.usable_count(),
+            first_parity_usable: range.first_parity_count(),
+            bound: table.bound_ports_in_range,
+            reuse_mode: setting(REUSE)?,
+            timestamps: setting(TIMESTAMPS)? != 0,
+            // Absent before 6.14, where the age counts in whole seconds.
+            reuse_delay_s: setting(REUSE_DELAY).map_or(1.0, |ms| ms.max(0) as f64 / 1000.0),
+            by_parity: kernel.version.is_none() || kernel.at_least(4, 15),
+            range,
+        })
+    }
+
+    /// Whether `tcp_tw_reuse` applies to a tuple at all.
+    fn reuse(&self, tuple: &Tuple, stats: &TupleStats) -> ReusePolicy {
+        let (with, without) = (stats.path.timestamps, stats.path.no_timestamps);
+        match self.reuse_mode {
+            0 => ReusePolicy::Off,
+            2 if !tuple.is_loopback() => ReusePolicy::LoopbackOnly,
+            _ if !self.timestamps => ReusePolicy::NoTimestampsHere,
+            _ => match (with, without) {
+                (0, 0) => ReusePolicy::Assumed,
+                (_, 0) => ReusePolicy::Works,
+                (0, _) => ReusePolicy::NoTimestampsPeer,
+                (with, without) => ReusePolicy::Partly { with, without },
+            },
+        }
+    }
+
+    /// The ports of one tuple.
+    pub fn usage(&self, tuple: &Tuple, stats: &TupleStats) -> PortUse {
+        let bound = self.bound.min(self.usable);
+        let available = self.usable - bound;
+        // A dump is no atomic picture: a socket can be seen twice.
+        let used = stats.in_range.min(available);
+        let total: u32 = stats.states.iter().sum();
+        let in_range_share = f64::from(stats.in_range) / f64::from(total.max(1));
+        let time_wait = stats.state(State::TimeWait).min(used);
+        let reuse = self.reuse(tuple, stats);
+        let stuck = reuse.stuck_share();
+
+        let ages_known = time_wait == 0 || stats.made_60s > 0 || stats.time_wait_aged > 0;
+        // Without ages (netstat's text), all but the youngest sixtieth are taken as old enough.
+        let aged =
+            if ages_known { stats.time_wait_aged.min(time_wait) } else { time_wait - time_wait.div_ceil(60) };
+        let reusable = (f64::from(aged) * (1.0 - stuck)) as u32;
+        let hard_used = used - reusable;
+
+        let rate = ages_known.then(|| f64::from(stats.made_10s) / 10.0 * in_range_share);
+        let live = used - time_wait;
+        let time_to_exhaustion_s = if hard_used >= available {
+            Some(0.0)
+        } else {
+            rate.and_then(|rate| {
+                let fresh = rate * stuck;
+                // TIME_WAIT made from now on outlives all that is there: in 60 s it is rate × 60 and the live ones.
+                if f64::from(live) + fresh * TIME_WAIT_S <= f64::from(available) {
+                    return None;
+                }
+                let ending =
+                    f64::from(stats.made_60s.saturating_sub(stats.made_10s)) * in_range_share * stuck / 50.0;
+                let growth = fresh - ending;
+                (growth > 0.0).then(|| (f64::from(available - hard_used) / growth).min(TIME_WAIT_S))
+            })
+        };
+
+        let first_used = stats.first_parity.min(used);
+        // What reuse takes back may be in either half; what a bind() holds is about half in each.
+        let first_hard = first_used.saturating_sub(reusable) + bound / 2;
+        let first_free = self.first_parity_usable.saturating_sub(first_hard);
+        let second_half_only =
+            self.by_parity && used > 0 && u64::from(first_free) * 100 < u64::from(self.first_parity_usable);
+        // Beyond nine tenths of the first half, connect() may have come to the second one itself a moment ago.
+        let first_open = u64::from(first_used + bound) * 10 < u64::from(self.first_parity_usable) * 9;
+        let prebound_share = (self.by_parity && used > 0 && first_open)
+            .then(|| f64::from(used - first_used) / f64::from(used));
+        PortUse {
+            usable: self.usable,
+            first_parity_usable: self.first_parity_usable,
+            bound,
+            used,
+            first_parity_used: first_used,
+            free: available - used,
+            reusable,
+            hard_used,
+            second_half_only,
+            rate_per_s: rate,
+            reuse,
+            time_to_exhaustion_s,
+            prebound_share,
+        }
+    }
+}
+
+/// The ports of one tuple of a snapshot. For many tuples read [`Ports`] once.
+///
+/// # Errors
+/// As [`Ports::read`].
+pub fn port_use(snapshot: &Snapshot, tuple: &Tuple, stats: &TupleStats) -> Reading<PortUse> {
+    Ok(Ports::read(snapshot)?.usage(tuple, stats))
+}
+
+/// `10.0.0.1 -> 10.0.0.2:443`.
+pub fn tuple_label(tuple: &Tuple) -> String {
+    format!("{} -> {}", tuple.src, endpoint(tuple.dst, tuple.dport))
+}
+
+/// Where a table's sockets were read, as a source of evidence.
+pub fn socket_source(table: &SocketTable) -> &'static str {
+    match table.source {
+        SocketSource::SockDiag => "sock_diag",
+        SocketSource::ProcNetTcp => "/proc/net/tcp and tcp6",
+        SocketSource::Import => "the imported sockets",
+    }
+}
+
+/// `99 %`: rounded down, so that 100 % means all.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.0} %", (fraction * 100.0).floor())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use linger_model::aggregate::{Aggregator, Gather, NoOwners};
+    use linger_model::record::SocketRecord;
+
+    fn ports(low: u16, high: u16, mode: i64) -> Ports {
+        let range = PortRange { low, high, reserved: Vec::new() };
+        Ports {
+            usable: range.usable_count(),
+            first_parity_usable: range.first_parity_count(),
+            bound: 0,
+            reuse_mode: mode,
+            timestamps: true,
+            reuse_delay_s: 1.0,
+            by_parity: true,
+            range,
+        }
+    }
+
+    /// The use of 10.0.0.1 -> 10.0.0.2:443 by these sockets.
+    fn usage(ports: &Ports, sockets: Vec<SocketRecord>) -> PortUse {
+        let mut sums = Aggregator::new(SocketSource::SockDiag, Gather::CHECK, &ports.range, &[], &NoOwners);
+        sockets.iter().for_each(|s| sums.add(s));
+        let table = sums.finish();
+        let tuple = Tuple { src: ip("10.0.0.1"), dst: ip("10.0.0.2"), dport: 443 };
+        ports.usage(&tuple, &table.tuples.get(&tuple).expect("the tuple").value)
+    }
+
+    fn to_peer(n: u16, state: State, first_port: u16) -> Vec<SocketRecord> {
+        many(n, state, "10.0.0.1", first_port, "10.0.0.2", 443)
+    }
+
+    #[test]
+    fn time_wait_counts_unless_it_can_be_taken_back() {
+        let sockets = || expiring(to_peer(990, State::TimeWait, 40000), 0, 59_000);
+        let off = usage(&ports(40000, 40999, 0), sockets());
+        assert_eq!((off.hard_used, off.reusable, off.free, off.reuse), (990, 0, 10, ReusePolicy::Off));
+        let on = usage(&ports(40000, 40999, 1), sockets());
+        assert_eq!((on.hard_used, on.reusable, on.free, on.reuse), (0, 990, 10, ReusePolicy::Assumed));
+        assert_eq!(on.time_to_exhaustion_s, None);
+        assert_eq!(usage(&ports(40000, 40999, 2), sockets()).reuse, ReusePolicy::LoopbackOnly);
+        let mut no_timestamps = ports(40000, 40999, 1);
+        no_timestamps.timestamps = false;
+        assert_eq!(usage(&no_timestamps, sockets()).reuse, ReusePolicy::NoTimestampsHere);
+    }
+
+    #[test]
+    fn live_connections_tell_of_timestamps() {
+        let with_live = |options| {
+            let mut sockets = expiring(to_peer(900, State::TimeWait, 40000), 0, 59_000);
+            sockets.extend(with_info(to_peer(10, State::Established, 40900), |i| i.options = options));
+            usage(&ports(40000, 40999, 1), sockets)
+        };
+        assert_eq!((with_live(1).reuse, with_live(1).hard_used), (ReusePolicy::Works, 10));
+        assert_eq!((with_live(0).reuse, with_live(0).hard_used), (ReusePolicy::NoTimestampsPeer, 910));
+    }
+
+    #[test]
+    fn fin_wait2_minisockets_are_not_taken_back() {
+        let sockets = expiring(to_peer(100, State::FinWait2, 40000), 0, 59_000);
+        assert_eq!(usage(&ports(40000, 40999, 1), sockets).hard_used, 100);
+    }
+
+    #[test]
+    fn a_young_time_wait_is_not_taken_back_yet() {
+        let sockets = expiring(to_peer(100, State::TimeWait, 40000), 59_100, 60_000);
+        assert_eq!(usage(&ports(40000, 40999, 1), sockets).hard_used, 100);
+    }
+
+    #[test]
+    fn exhaustion_is_foretold_from_the_last_ten_seconds() {
+        // 30/s for 10 s, nothing older: in 60 s 1,800 of 1,000.
+        let rising =
+            usage(&ports(40000, 40999, 0), expiring(to_peer(300, State::TimeWait, 40000), 50_100, 60_000));
+        assert_eq!(rising.rate_per_s, Some(30.0));
+        assert!((rising.time_to_exhaustion_s.expect("a time") - 700.0 / 30.0).abs() < 0.1);
+        // 10/s for a minute: 600 of 1,000 for ever.
+        let steady =
+            usage(&ports(40000, 40999, 0), expiring(to_peer(600, State::TimeWait, 40000), 0, 60_000));
+        assert_eq!(steady.time_to_exhaustion_s, None);
+        let full = usage(&ports(40000, 40009, 0), to_peer(10, State::Established, 40000));
+        assert_eq!((full.time_to_exhaustion_s, full.hard_fraction()), (Some(0.0), 1.0));
+    }
+
+    #[test]
+    fn parity_tells_the_slow_half_and_bind_before_connect() {
+        let even: Vec<_> =
+            to_peer(1000, State::Established, 40000).into_iter().filter(|s| s.sport % 2 == 0).collect();
+        let half = usage(&ports(40000, 40999, 0), even.clone());
+        assert!(half.second_half_only && half.prebound_share.is_none());
+        let some = usage(&ports(40000, 40999, 0), even.into_iter().take(100).collect());
+        assert_eq!((some.second_half_only, some.prebound_share), (false, Some(0.0)));
+        let odd: Vec<_> =
+            to_peer(100, State::Established, 40000).into_iter().filter(|s| s.sport % 2 == 1).collect();
+        assert_eq!(usage(&ports(40000, 40999, 0), odd).prebound_share, Some(1.0));
+    }
+
+    #[test]
+    fn bound_ports_are_lost_and_tiny_ranges_count() {
+        let mut tiny = ports(50000, 50009, 0);
+        tiny.bound = 5;
+        let used = usage(&tiny, to_peer(4, State::Established, 50000));
+        assert_eq!((used.available(), used.free, used.hard_fraction()), (5, 1, 0.8));
+        tiny.bound = 10;
+        assert_eq!(usage(&tiny, to_peer(4, State::Established, 50000)).hard_fraction(), 1.0);
+    }
+
+    #[test]
+    fn text_without_remaining_times_still_counts() {
+        let used = usage(&ports(40000, 40999, 1), to_peer(990, State::TimeWait, 40000));
+        assert_eq!((used.rate_per_s, used.hard_used), (None, 17));
+    }
+
+    #[test]
+    fn percentages_are_never_rounded_up_to_all() {
+        assert_eq!((percent(0.999), percent(1.0)), ("99 %".to_owned(), "100 %".to_owned()));
+    }
+}

@@ -1,0 +1,4 @@
+//! Processes that accept and connect.
+
+/// PX001.
+pub mod proxy_port_pressure;
