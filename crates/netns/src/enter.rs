@@ -250,6 +250,42 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("net:[{}]", ns.inode()));
     }
 
+    /// Not a test: what the next one runs as root of a user namespace that doesn't own its network namespace.
+    #[test]
+    #[ignore = "run by another test"]
+    fn cannot_go_back() {
+        let outer = Netns::current().unwrap();
+        let inner = create().unwrap();
+        let (denied, worker) =
+            run_in(&inner, || (run_in(&outer, || ()), Worker::new(&outer).map(drop))).unwrap();
+        for error in [denied.unwrap_err(), worker.unwrap_err()] {
+            assert_eq!(error.kind, Kind::Denied);
+            let text = error.to_string();
+            let expected = "cannot enter the network namespace self: Operation not permitted (os error 1); run as root or \
+                 with CAP_SYS_ADMIN in the user namespace that owns it";
+            assert_eq!(text, expected);
+        }
+        // Here it is the own one.
+        assert_eq!(run_in(&outer, || 5).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_namespace_of_another_user_namespace_is_denied() {
+        let is_able =
+            Command::new("unshare").args(["-Ur", "true"]).status().is_ok_and(|status| status.success());
+        if !is_able {
+            return println!("SKIPPED: `unshare -Ur` isn't here or may not be used");
+        }
+        let output = Command::new("unshare")
+            .arg("-Ur")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "enter::tests::cannot_go_back"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    }
+
     #[test]
     fn a_panic_inside_reaches_the_caller() {
         let ns = Netns::current().unwrap();
