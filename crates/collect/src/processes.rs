@@ -81,11 +81,8 @@ impl HolderTable {
         let mut entries = RawDir::new(&proc, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|e| gap(what, &e.into()))?;
-            if let Some(pid) = number(entry.file_name().to_bytes()) {
-                if options.only_pid.is_none_or(|only| only == pid) {
-                    pids.push(pid);
-                }
-            }
+            let pid = number(entry.file_name().to_bytes());
+            pids.extend(pid.filter(|pid| options.only_pid.is_none_or(|only| only == *pid)));
         }
         // Forked workers share a listener with their master: the older process, which has the lower pid, is named.
         pids.sort_unstable();

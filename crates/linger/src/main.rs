@@ -1,2 +1,59 @@
-//! The command.
-fn main() {}
+//! `linger`: the TCP connection-state doctor for Linux.
+//!
+//! This crate puts the others together and knows nothing of the kernel by itself: `cli` says what can be asked,
+//! `cmd` does it, `render` shows it.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cmd;
+mod config;
+mod diagnose;
+mod filters;
+mod group;
+mod nearest;
+mod render;
+mod targets;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Exit status of usage errors, and of questions that could not be answered (as monitoring plugins have it).
+const UNKNOWN: u8 = 3;
+
+fn main() -> ExitCode {
+    let args = match cli::Cli::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are no errors.
+            let status = match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+                _ => UNKNOWN,
+            };
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let result = cmd::run(args);
+    let flushed = io::stdout().flush();
+    match result {
+        Ok(status) => match flushed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error.into()),
+            _ => ExitCode::from(status),
+        },
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Whoever reads has enough: `linger states | head` is no error.
+    let broken_pipe = |e: &(dyn std::error::Error + 'static)| {
+        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    let _ = writeln!(io::stderr(), "linger: {error:#}");
+    ExitCode::from(UNKNOWN)
+}

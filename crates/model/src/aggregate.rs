@@ -463,10 +463,8 @@ impl<'a> Aggregator<'a> {
         table.states.add(state);
         let age_ms = (mini && state == State::TimeWait)
             .then(|| self.time_wait_ms.saturating_sub(socket.timer.map_or(0, |t| t.expires_ms)));
-        if let Some(age) = age_ms {
-            if let Some(slot) = table.time_wait_made.get_mut(age as usize / 1000) {
-                *slot += 1;
-            }
+        if let Some(slot) = age_ms.and_then(|age| table.time_wait_made.get_mut(age as usize / 1000)) {
+            *slot += 1;
         }
         if mini && state == State::FinWait2 {
             table.fin_wait2_mini += 1;

@@ -205,9 +205,7 @@ mod tests {
             bytes.extend((value.len() as u16 + 4).to_ne_bytes());
             bytes.extend(kind.to_ne_bytes());
             bytes.extend(value);
-            while bytes.len() % 4 != 0 {
-                bytes.push(0);
-            }
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
         };
         let mut info = [0u8; 104];
         info[5] = 1;

@@ -1,0 +1,409 @@
+//! What can be asked. Parsing does no work.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The TCP connection-state doctor for Linux: reads the kernel, says what is wrong with this host's connections, who
+/// causes it, why this kernel behaves so, and what to do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "linger",
+    version,
+    about = "The TCP connection-state doctor for Linux",
+    after_help = "Start with `linger check`. `linger explain TIME_WAIT` explains a state; a sysctl, counter, errno or rule code works too.",
+    after_long_help = "Examples:\n  linger check                       what is wrong here, and what to do\n  linger states --by peer --top 5    who has most connections\n  linger ports                       how full the local ports towards each destination are\n  linger listeners                   accept queues, half-open requests and drops of each listener\n  linger explain EADDRNOTAVAIL       which call fails with it, why, and how to tell the causes apart\n\nNothing of this changes the system. Run it as root to see every process's sockets.",
+    disable_help_subcommand = true,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is wrong with this host's TCP connections, who causes it, why, and what to do
+    #[command(after_long_help = CHECK_EXAMPLES, after_help = "Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell. More with --help.")]
+    Check(CheckArgs),
+    /// Count sockets per state, or per peer, process, listener, …
+    #[command(after_long_help = STATES_EXAMPLES, after_help = "More with --help.")]
+    States(StatesArgs),
+    /// Show how full the local ports towards each destination are, and how fast they fill
+    #[command(after_long_help = PORTS_EXAMPLES, after_help = "More with --help.")]
+    Ports(PortsArgs),
+    /// Show each listener's accept queue, half-open requests, drops and process
+    #[command(after_long_help = LISTENERS_EXAMPLES, after_help = "More with --help.")]
+    Listeners(ListenersArgs),
+    /// Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel
+    #[command(after_long_help = EXPLAIN_EXAMPLES, after_help = "More with --help.")]
+    Explain(ExplainArgs),
+    /// Print every threshold with its default, as a configuration file
+    #[command(
+        after_long_help = "Examples:\n  linger config > linger.toml\n  linger check --config linger.toml"
+    )]
+    Config,
+    /// Print a completion script for a shell
+    #[command(
+        after_long_help = "Examples:\n  linger completions bash > /etc/bash_completion.d/linger\n  linger completions zsh > ~/.zfunc/_linger\n  linger completions fish > ~/.config/fish/completions/linger.fish"
+    )]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages
+    #[command(hide = true)]
+    Man {
+        /// Into this folder.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Print a JSON Schema
+    #[command(hide = true)]
+    Schema {
+        /// Of this format.
+        #[arg(value_enum)]
+        format: SchemaName,
+    },
+    /// Play a part in a lab
+    #[command(name = "__actor", hide = true)]
+    Actor {
+        /// The part, as JSON.
+        spec: String,
+    },
+}
+
+/// The JSON formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaName {
+    /// `linger check`
+    Report,
+    /// `linger check` of several namespaces
+    Reports,
+    /// `linger states`
+    States,
+    /// `linger ports`
+    Ports,
+    /// `linger listeners`
+    Listeners,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  linger check                              one look at this namespace: two samples, 1 s apart
+  linger check -v                           also what was ruled out, and what could not be read
+  linger check --format json | jq .verdict
+  linger check --netns all                  every network namespace that can be reached
+  linger check --netns pid:4242             the namespace of a container's process
+  linger check --select TW001,PX001         only these rules
+  linger check --samples 30 --interval 2s   a minute's window, for rules that need a trend
+  linger check --fail-on critical           as a monitoring plugin: warnings exit with 0
+
+Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell (sockets or counters could not be read, or a rule
+asked for with --select has no answer); usage errors are 3 too.
+
+It changes nothing. Without root, sockets and counters are read in full, but other users' processes stay unnamed;
+the report says so.";
+
+const STATES_EXAMPLES: &str = "\
+Examples:
+  linger states                                       count per state
+  linger states --by peer --top 10                    who has most connections
+  linger states --by process --state close-wait       who leaks
+  linger states --by peer-port --dst 10.0.0.0/8       which services of the private network
+  linger states --by local-port --sport 1-1023
+  linger states --watch                               again every 2 s, with what changed
+
+The kernel filters states, addresses and ports itself; --pid is applied to what it gives. Without filters TIME_WAIT is
+not walked: its number comes from /proc/net/sockstat.";
+
+const PORTS_EXAMPLES: &str = "\
+Examples:
+  linger ports                      the busiest destinations
+  linger ports --top 50 --dst 10.0.0.0/8
+  linger ports --format json | jq '.ports[] | select(.free < 1000)'
+
+A connection needs a local port that no other connection of the same (source address, destination address,
+destination port) has. TIME_WAIT holds its port for 60 s. Accepted connections cost no port and are left out.";
+
+const LISTENERS_EXAMPLES: &str = "\
+Examples:
+  linger listeners
+  linger listeners --sport 443
+  linger listeners --format json | jq '.listeners[] | select(.queue > .limit / 2)'
+
+DROPS counts since the socket was opened and includes what port scans cause: it says which listener, not that
+something is wrong.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  linger explain TW001              the manual of a rule
+  linger explain CLOSE_WAIT         a state: what it is, whose fault, what ends it
+  linger explain tcp_tw_reuse       a sysctl: what it does on this kernel, its default, wrong beliefs
+  linger explain ListenOverflows    a counter
+  linger explain EADDRNOTAVAIL      an errno: which call, which causes, how to tell them apart
+  linger explain bbr                a topic
+  linger explain --list             everything that can be explained";
+
+/// `linger check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Time between two samples, for example 500ms or 5s.
+    #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
+    pub interval: Duration,
+    /// How many samples; more make a longer window for the rules that need a past.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "N")]
+    pub samples: u32,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+    /// Only these rules, by code or name.
+    #[arg(long, value_delimiter = ',', value_name = "CODES")]
+    pub select: Vec<String>,
+    /// Not these rules, by code or name.
+    #[arg(long, value_delimiter = ',', value_name = "CODES")]
+    pub ignore: Vec<String>,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// Thresholds from this file; `linger config` prints one with every default.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Findings below this severity leave the exit status at 0.
+    #[arg(long, value_enum, default_value_t = FailOn::Warning, value_name = "SEVERITY")]
+    pub fail_on: FailOn,
+    /// Also list what was ruled out and what could not be read.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Which namespaces.
+#[derive(Debug, Args)]
+pub struct NetnsArgs {
+    /// Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times.
+    #[arg(long = "netns", value_name = "NETNS", default_value = "self")]
+    pub netns: Vec<String>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person.
+    Text,
+    /// For a program; the schemas are under docs/schema.
+    Json,
+}
+
+/// From which severity on a finding decides the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Also notes.
+    Info,
+    /// Warnings and worse.
+    Warning,
+    /// Only critical findings.
+    Critical,
+}
+
+/// What to group by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GroupBy {
+    /// Peer address.
+    Peer,
+    /// Peer address and port.
+    PeerPort,
+    /// Local port.
+    LocalPort,
+    /// Listening address and port that the connection came through.
+    Listener,
+    /// Process that holds the socket.
+    Process,
+    /// cgroup.
+    Cgroup,
+    /// Container or systemd unit.
+    Container,
+    /// Network namespace.
+    Netns,
+    /// Address family.
+    Family,
+}
+
+/// Filters on sockets.
+#[derive(Debug, Args, Default)]
+pub struct FilterArgs {
+    /// Only these states, for example time-wait,close-wait.
+    #[arg(long, value_delimiter = ',', value_name = "STATES")]
+    pub state: Vec<String>,
+    /// Only these local addresses, for example 10.0.0.1 or fd00::/64.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub src: Vec<String>,
+    /// Only these peer addresses.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub dst: Vec<String>,
+    /// Only these local ports, for example 443 or 8000-8999.
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    pub sport: Vec<String>,
+    /// Only these peer ports.
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    pub dport: Vec<String>,
+    /// Only sockets that this process holds.
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+}
+
+/// `linger states`
+#[derive(Debug, Args)]
+pub struct StatesArgs {
+    /// Count per group.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<GroupBy>,
+    /// How many groups to show, the largest first; the rest is summed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub top: u32,
+    /// Again and again, every 2 s or the TIME given.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = interval)]
+    pub watch: Option<Duration>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// `linger ports`
+#[derive(Debug, Args)]
+pub struct PortsArgs {
+    /// How many destinations to show, the fullest first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub top: u32,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// `linger listeners`
+#[derive(Debug, Args)]
+pub struct ListenersArgs {
+    /// How many listening addresses to show, the fullest queue first.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub top: u32,
+    /// Only these local addresses, for example 10.0.0.1 or fd00::/64.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub src: Vec<String>,
+    /// Only these local ports, for example 443 or 8000-8999.
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
+    pub sport: Vec<String>,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// `linger explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Rule code, state, sysctl, counter, errno or topic.
+    #[arg(value_name = "TERM", required_unless_present_any = ["list", "all"])]
+    pub term: Vec<String>,
+    /// List everything that can be explained.
+    #[arg(long)]
+    pub list: bool,
+    /// Every rule's manual.
+    #[arg(long, hide = true)]
+    pub all: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = TextFormat::Text, value_name = "FORMAT")]
+    pub format: TextFormat,
+}
+
+/// How `explain` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    /// For a terminal.
+    Text,
+    /// Markdown.
+    Markdown,
+    /// JSON.
+    Json,
+}
+
+/// `1s`, `500ms`, `2`: between 50 ms and an hour.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<f64>().ok();
+    let duration = match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok()),
+    };
+    let duration = duration.ok_or("a time like 500ms, 1s or 2m is expected")?;
+    if (Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("between 50ms and 1h".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_unit() {
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(interval("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(interval("1m"), Ok(Duration::from_secs(60)));
+        assert!(
+            interval("0").is_err()
+                && interval("1day").is_err()
+                && interval("x").is_err()
+                && interval("NaN").is_err()
+        );
+    }
+
+    #[test]
+    fn help_is_as_it_was_reviewed() {
+        let mut command = Cli::command().term_width(100);
+        let mut pages = vec![("linger".to_owned(), command.render_long_help().to_string())];
+        for sub in command.get_subcommands_mut().filter(|s| !s.is_hide_set()) {
+            pages.push((
+                sub.get_name().to_owned(),
+                sub.clone().term_width(100).render_long_help().to_string(),
+            ));
+            pages.push((
+                format!("{}-short", sub.get_name()),
+                sub.clone().term_width(100).render_help().to_string(),
+            ));
+        }
+        for (name, page) in pages {
+            insta::assert_snapshot!(format!("help-{name}"), page);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `linger check`
+
+use super::{show, sysctl_keys};
+use crate::cli::{CheckArgs, FailOn};
+use crate::render::report::{Options, text};
+use crate::render::style::Style;
+use crate::{UNKNOWN, config, diagnose, nearest, targets};
+use anyhow::bail;
+use linger_collect::{Depth, Sampler, SamplerOptions};
+use linger_model::aggregate::Gather;
+use linger_model::report::{Severity, Unknown, Verdict};
+use linger_model::{Report, Snapshot, State, Window};
+use linger_netns::Netns;
+use linger_rules::{Config, RULES, Selection, rule};
+use std::time::{Duration, Instant};
+
+/// Takes samples, runs the rules, prints the report.
+pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
+    let selection = selection(args)?;
+    let config = args.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
+    let targets = targets::open(&args.netns)?;
+    let windows = sample(&targets.namespaces, args.samples, args.interval, &config);
+    let mut reports: Vec<Report> = Vec::with_capacity(windows.len());
+    for window in &windows {
+        // What belongs to the host stands in the first report only.
+        let selection = Selection { skip_host: !reports.is_empty(), ..selection.clone() };
+        reports.push(diagnose::report(window, &config, &selection));
+    }
+    if let Some(first) = reports.first_mut() {
+        first
+            .unknown
+            .extend(targets.gaps.iter().map(|gap| Unknown { code: String::new(), gap: gap.clone() }));
+    }
+    let normal = |state: State| config.normal_below(state);
+    let options = Options { verbose: args.verbose, one_of_several: targets.several, normal: &normal };
+    let status =
+        reports.iter().map(|r| status(r, args.fail_on)).max_by_key(|s| severity_of(*s)).unwrap_or(UNKNOWN);
+    if targets.several {
+        show(args.format, &diagnose::reports(reports), |all| {
+            let texts: Vec<String> = all.reports.iter().map(|r| text(r, style, &options)).collect();
+            texts.join("\n")
+        })?;
+    } else if let [report] = reports.as_slice() {
+        show(args.format, report, |report| text(report, style, &options))?;
+    }
+    Ok(status)
+}
+
+/// Critical is worse than a warning, a warning than "could not tell", that than OK.
+fn severity_of(status: u8) -> u8 {
+    match status {
+        2 => 3,
+        1 => 2,
+        3 => 1,
+        _ => 0,
+    }
+}
+
+fn status(report: &Report, fail_on: FailOn) -> u8 {
+    let counts = |severity: Severity| {
+        severity
+            >= match fail_on {
+                FailOn::Info => Severity::Info,
+                FailOn::Warning => Severity::Warning,
+                FailOn::Critical => Severity::Critical,
+            }
+    };
+    match report.findings.iter().map(|f| f.severity).filter(|s| counts(*s)).max() {
+        Some(Severity::Critical) => 2,
+        Some(_) => 1,
+        None if report.verdict == Verdict::Unknown => UNKNOWN,
+        None => 0,
+    }
+}
+
+fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
+    let codes = |option: &str, texts: &[String]| -> anyhow::Result<Vec<&'static str>> {
+        texts
+            .iter()
+            .map(|text| match rule(text.trim()) {
+                Some(rule) => Ok(rule.code),
+                None => {
+                    let known = RULES.iter().flat_map(|r| [r.code, r.name]);
+                    bail!("{option} {text}: no rule has this code{}", nearest::hint(text, known))
+                }
+            })
+            .collect()
+    };
+    let selection = Selection {
+        only: codes("--select", &args.select)?,
+        without: codes("--ignore", &args.ignore)?,
+        skip_host: false,
+    };
+    if !RULES.iter().any(|r| selection.wants(r)) {
+        bail!("--select and --ignore together leave no rule");
+    }
+    Ok(selection)
+}
+
+/// A window for each namespace. All but the last sample are shallow: TIME_WAIT is counted, not walked.
+fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Window> {
+    let idle_s = config.idle_seconds();
+    let mut sampler = Sampler::new(SamplerOptions {
+        gather: Gather::CHECK,
+        sysctls: sysctl_keys(),
+        idle_ms: (idle_s * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32,
+    });
+    let mut taken: Vec<Vec<Snapshot>> = namespaces.iter().map(|_| Vec::new()).collect();
+    let start = Instant::now();
+    for i in 0..samples {
+        std::thread::sleep((start + interval * i).saturating_duration_since(Instant::now()));
+        let depth = if i + 1 == samples { Depth::Full } else { Depth::Past };
+        for (snapshots, snapshot) in taken.iter_mut().zip(sampler.sample(namespaces, depth)) {
+            snapshots.push(snapshot);
+        }
+    }
+    taken.into_iter().filter_map(Window::new).collect()
+}

@@ -1,0 +1,116 @@
+//! One file per command.
+
+pub mod check;
+pub mod explain;
+pub mod listeners;
+pub mod ports;
+pub mod states;
+
+use crate::cli::{Cli, Command, Format, SchemaName};
+use crate::render::style::{Style, Tone};
+use crate::{config, render};
+use anyhow::Context;
+use clap::CommandFactory;
+use linger_model::report::ReportNetns;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Does what was asked for; the exit status.
+pub fn run(args: Cli) -> anyhow::Result<u8> {
+    let style = Style::stdout(args.color);
+    match args.command {
+        Command::Check(args) => check::run(&args, &style),
+        Command::States(args) => states::run(&args, &style),
+        Command::Ports(args) => ports::run(&args, &style),
+        Command::Listeners(args) => listeners::run(&args, &style),
+        Command::Explain(args) => explain::run(&args, &style),
+        Command::Config => print(&config::defaults()),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "linger", &mut out);
+            print(&String::from_utf8_lossy(&out))
+        }
+        Command::Man { out } => man(&out),
+        Command::Schema { format } => schema(format),
+        Command::Actor { spec } => Ok(u8::try_from(linger_lab::actor_main(&spec)).unwrap_or(crate::UNKNOWN)),
+    }
+}
+
+/// Prints to standard output.
+fn print(text: &str) -> anyhow::Result<u8> {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// Prints JSON, or what `text` makes of the value.
+fn show<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
+        Format::Text => out.write_all(text(value).as_bytes())?,
+    }
+    Ok(())
+}
+
+/// Several namespaces' reports.
+#[derive(Debug, Clone, Serialize)]
+struct Several<T> {
+    schema: u32,
+    reports: Vec<T>,
+}
+
+/// Prints one namespace's report, or several under `reports`.
+fn show_reports<T: Serialize>(
+    format: Format,
+    mut reports: Vec<T>,
+    several: bool,
+    text: impl Fn(&T) -> String,
+    title: impl Fn(&T) -> String,
+) -> anyhow::Result<()> {
+    match (reports.pop(), several) {
+        (Some(only), false) => show(format, &only, text),
+        (last, _) => {
+            reports.extend(last);
+            show(format, &Several { schema: 1, reports }, |all| {
+                let texts: Vec<String> =
+                    all.reports.iter().map(|r| format!("{}\n{}", title(r), text(r))).collect();
+                texts.join("\n")
+            })
+        }
+    }
+}
+
+/// A namespace's name as a heading.
+fn netns_title(netns: &ReportNetns, style: &Style) -> String {
+    let name = netns.name.clone().unwrap_or_else(|| format!("net:[{}]", netns.inode));
+    style.paint(Tone::Strong, &render::clean(&name))
+}
+
+fn man(out: &Path) -> anyhow::Result<u8> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::generate_to(command, out)
+        .with_context(|| format!("cannot write man pages to {}", out.display()))?;
+    Ok(0)
+}
+
+fn schema(format: SchemaName) -> anyhow::Result<u8> {
+    let schema = match format {
+        SchemaName::Report => schemars::schema_for!(linger_model::Report),
+        SchemaName::Reports => schemars::schema_for!(linger_model::report::Reports),
+        SchemaName::States => schemars::schema_for!(states::StatesReport),
+        SchemaName::Ports => schemars::schema_for!(ports::PortsReport),
+        SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),
+    };
+    print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
+}
+
+/// The sysctls of the knowledge base.
+fn sysctl_keys() -> Vec<&'static str> {
+    linger_facts::sysctls().map(|s| s.key).collect()
+}

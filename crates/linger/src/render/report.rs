@@ -1,0 +1,262 @@
+//! The text report: verdict, states, findings, headroom, what was ruled out, what is not known.
+
+use super::style::{Style, Tone};
+use super::table::{Cell, Column, Table};
+use super::{clean, duration, figure, percent, wrap};
+use crate::diagnose::total;
+use linger_model::State;
+use linger_model::report::{
+    Applicability, Confidence, Finding, Headroom, RemedyKind, Report, Severity, Verdict,
+};
+use linger_rules::{counted, thousands};
+use std::fmt::Write;
+
+/// What to show.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Also what was ruled out and what is not known, a line each.
+    pub verbose: bool,
+    /// One of several reports: a healthy one is a line.
+    pub one_of_several: bool,
+    /// Below how many sockets of a state a host is normal.
+    pub normal: &'a dyn Fn(State) -> Option<u64>,
+}
+
+/// The report as text.
+pub fn text(report: &Report, style: &Style, options: &Options<'_>) -> String {
+    let mut out = String::new();
+    verdict(&mut out, report, style);
+    let calm = report.findings.iter().all(|f| f.severity == Severity::Info);
+    if options.one_of_several && calm && !options.verbose && report.verdict == Verdict::Ok {
+        return out;
+    }
+    out.push('\n');
+    out.push_str(&states(report, style, options));
+    findings(&mut out, report, style);
+    headroom(&mut out, report, style, calm && !options.verbose);
+    rest(&mut out, report, style, options);
+    out
+}
+
+fn verdict(out: &mut String, report: &Report, style: &Style) {
+    let (word, tone) = match report.verdict {
+        Verdict::Ok => ("OK", Tone::Good),
+        Verdict::Warning => ("WARNING", Tone::Warn),
+        Verdict::Critical => ("CRITICAL", Tone::Bad),
+        Verdict::Unknown => ("UNKNOWN", Tone::Warn),
+    };
+    let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count() as u64;
+    let mut parts = Vec::new();
+    for (severity, word) in
+        [(Severity::Critical, "critical finding"), (Severity::Warning, "warning"), (Severity::Info, "note")]
+    {
+        if count(severity) > 0 {
+            parts.push(counted(count(severity), word));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("nothing wrong found".to_owned());
+    }
+    if report.verdict == Verdict::Unknown {
+        parts = vec!["sockets, counters or a rule asked for could not be read".to_owned()];
+    }
+    let name = report.netns.name.clone().unwrap_or_else(|| format!("net:[{}]", report.netns.inode));
+    let _ = writeln!(
+        out,
+        "{}  {}",
+        style.paint(tone, word),
+        wrap(
+            &format!(
+                "{} · {} · {} · kernel {} · {} window",
+                parts.join(", "),
+                counted(total(report), "TCP socket"),
+                clean(&name),
+                clean(&report.kernel),
+                super::duration_exact(report.interval_s)
+            ),
+            style.prose(),
+            word.len() + 2,
+            word.len() + 2
+        )
+    );
+}
+
+/// The table of states; those without sockets in a line.
+fn states(report: &Report, style: &Style, options: &Options<'_>) -> String {
+    let Some(states) = &report.states else {
+        return "  The sockets could not be read.\n".to_owned();
+    };
+    let total = states.total().max(1) as f64;
+    let mut table = Table::new(vec![
+        Column::left("STATE"),
+        Column::right("COUNT"),
+        Column::right("SHARE"),
+        Column::left("NORMAL"),
+        Column::left(""),
+    ]);
+    let mut order: Vec<State> = State::ALL.into_iter().filter(|s| states.count(*s) > 0).collect();
+    order.sort_by_key(|s| std::cmp::Reverse(states.count(*s)));
+    for state in order {
+        let n = states.count(state);
+        let normal = (options.normal)(state);
+        let high = normal.is_some_and(|limit| n >= limit);
+        table.row(vec![
+            state.display().into(),
+            thousands(n).into(),
+            percent(n as f64 / total).into(),
+            normal.map_or_else(|| "by load".to_owned(), |limit| format!("< {}", thousands(limit))).into(),
+            if high { Cell::toned("high", Tone::Warn) } else { "".into() },
+        ]);
+    }
+    let mut out = if table.is_empty() { "  No TCP sockets.\n".to_owned() } else { table.render(style) };
+    let unlisted: Vec<_> =
+        State::ALL.into_iter().filter(|s| states.get(*s).is_none()).map(State::display).collect();
+    if !unlisted.is_empty() {
+        let _ = writeln!(
+            out,
+            "  {}",
+            style.paint(Tone::Faint, &format!("not listed by this kernel: {}", unlisted.join(", ")))
+        );
+    }
+    out
+}
+
+fn findings(out: &mut String, report: &Report, style: &Style) {
+    for finding in &report.findings {
+        out.push('\n');
+        one_finding(out, finding, style);
+    }
+}
+
+fn one_finding(out: &mut String, finding: &Finding, style: &Style) {
+    let (word, tone) = match finding.severity {
+        Severity::Critical => ("CRITICAL", Tone::Bad),
+        Severity::Warning => ("WARNING", Tone::Warn),
+        Severity::Info => ("NOTE", Tone::Note),
+    };
+    let sure = match finding.confidence {
+        Confidence::High => "",
+        Confidence::Medium => " (likely)",
+        Confidence::Low => " (perhaps)",
+    };
+    let _ = writeln!(
+        out,
+        "{} {}{}",
+        style.paint(tone, word),
+        style.paint(Tone::Strong, &format!("{} {}", finding.code, finding.name)),
+        style.paint(Tone::Faint, sure)
+    );
+    let width = style.prose();
+    let mut line = |label: &str, text: &str| {
+        let _ = writeln!(
+            out,
+            "  {}{}",
+            style.paint(Tone::Faint, &format!("{label:<9}")),
+            wrap(&clean(text), width, 11, 11)
+        );
+    };
+    line("what", &finding.summary);
+    line("who", &finding.subject);
+    for (i, evidence) in finding.evidence.iter().enumerate() {
+        let text =
+            format!("{}: {}  [{}]", evidence.what, figure(evidence.value, &evidence.unit), evidence.source);
+        line(if i == 0 { "evidence" } else { "" }, &text);
+    }
+    if !finding.why.is_empty() {
+        line("why", &finding.why);
+    }
+    let mut last = None;
+    for remedy in &finding.remedies {
+        let kind = match remedy.kind {
+            RemedyKind::Application => "app",
+            RemedyKind::Architecture => "design",
+            RemedyKind::Kernel => "kernel",
+        };
+        let label = if last == Some(remedy.kind) { "" } else { kind };
+        last = Some(remedy.kind);
+        let mut text = String::from("- ");
+        if let Some(sysctl) = &remedy.sysctl {
+            let _ = write!(text, "{sysctl}: ");
+        }
+        text.push_str(&remedy.text);
+        match remedy.applicability {
+            Applicability::Safe => text.push_str(" (safe to try)"),
+            Applicability::Unsafe => text.push_str(" (has a price)"),
+            Applicability::Advice => {}
+        }
+        let _ = writeln!(
+            out,
+            "  {}{}",
+            style.paint(Tone::Good, &format!("{label:<9}")),
+            wrap(&clean(&text), width, 13, 11)
+        );
+    }
+}
+
+/// Fullest first. On a calm host the few that say most.
+fn headroom(out: &mut String, report: &Report, style: &Style, short: bool) {
+    let rows: Vec<&Headroom> =
+        if short { report.headroom.iter().take(4).collect() } else { report.headroom.iter().collect() };
+    if rows.is_empty() {
+        return;
+    }
+    let mut table = Table::new(vec![
+        Column::left("HEADROOM"),
+        Column::left("OF").shrinking(),
+        Column::right("USED"),
+        Column::right("LIMIT"),
+        Column::right("FULL"),
+        Column::left("FULL IN"),
+    ]);
+    for row in rows {
+        let tone = match row.fraction {
+            f if f >= 0.95 => Some(Tone::Bad),
+            f if f >= 0.8 => Some(Tone::Warn),
+            _ => None,
+        };
+        let full = percent(row.fraction);
+        // A growth that fills something in a month is noise.
+        let soon = row.time_to_exhaustion_s.filter(|s| *s < 86_400.0);
+        table.row(vec![
+            row.resource.as_str().into(),
+            clean(&row.subject).into(),
+            thousands(row.used).into(),
+            thousands(row.limit).into(),
+            tone.map_or_else(|| full.clone().into(), |tone| Cell::toned(full.clone(), tone)),
+            soon.map_or_else(String::new, duration).into(),
+        ]);
+    }
+    out.push('\n');
+    out.push_str(&table.render(style));
+}
+
+fn rest(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {
+    let (ruled_out, unknown) = (report.ruled_out.len() as u64, report.unknown.len() as u64);
+    out.push('\n');
+    if !options.verbose {
+        let mut parts = vec![format!("{} ruled out", counted(ruled_out, "fault"))];
+        if unknown > 0 {
+            parts.push(format!("{} could not be read", counted(unknown, "thing")));
+        }
+        let _ =
+            writeln!(out, "{}", style.paint(Tone::Faint, &format!("{} (-v lists them)", parts.join(", "))));
+        return;
+    }
+    let width = style.prose();
+    let _ = writeln!(out, "{}", style.paint(Tone::Strong, "Ruled out"));
+    for item in &report.ruled_out {
+        let name = linger_rules::rule(&item.code).map_or("", |r| r.name);
+        let _ = writeln!(
+            out,
+            "  {:<6} {}",
+            item.code,
+            wrap(&clean(&format!("{name}: {}", item.why)), width, 9, 9)
+        );
+    }
+    if unknown > 0 {
+        let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, "Not known"));
+        for item in &report.unknown {
+            let _ = writeln!(out, "  {:<6} {}", item.code, wrap(&clean(&item.gap), width, 9, 9));
+        }
+    }
+}
