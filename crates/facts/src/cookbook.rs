@@ -2,7 +2,7 @@
 //!
 //! A remedy for a connection fault belongs to the application first: keep-alive, pools, close on every path.
 //! Each recipe here names the settings of one program or library, with the version from which they exist
-//! where that could be verified (else [`Step::since`] is empty). [`generic`] holds what is true in every
+//! where that could be verified (else [`Step::since`] is empty). [`generic()`] holds what is true in every
 //! language. Data only: nothing here looks at a process, [`ProcessHint`] is what the caller has read.
 
 mod clients;
@@ -184,7 +184,7 @@ pub fn matching(hint: &ProcessHint<'_>) -> Vec<&'static Recipe> {
 }
 
 /// The steps of the matching recipes for one symptom, in the order of [`matching`]; empty if none fits, and
-/// then [`generic`] has an answer.
+/// then [`generic()`] has an answer.
 #[must_use]
 pub fn steps_for(hint: &ProcessHint<'_>, symptom: Symptom) -> Vec<(&'static Recipe, &'static Step)> {
     matching(hint)

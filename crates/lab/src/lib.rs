@@ -29,6 +29,7 @@
 mod actor;
 mod error;
 mod load;
+mod measure;
 mod rtnl;
 mod socket;
 pub mod sysctl;
@@ -39,4 +40,5 @@ pub use actor::{
 };
 pub use error::Error;
 pub use load::{CloseWaitLoad, CloseWaits, Made, TimeWaitLoad};
+pub use measure::{Cost, measure};
 pub use world::{Host, Link, TcpSocket, World};

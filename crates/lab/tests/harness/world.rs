@@ -106,7 +106,7 @@ fn sysctls_are_the_hosts_own() {
 #[test]
 fn nft_rules() {
     let Some((_world, client, server)) = pair() else { return };
-    let rules = "table inet t { chain c { type filter hook input priority 0; tcp dport 9 drop; } }";
+    let rules = "table inet t { chain c { type filter hook input priority 0; tcp dport 9 drop; }; }";
     match server.nft(rules) {
         Err(error @ Error::Missing { .. }) => {
             assert!(error.to_string().contains("nftables"), "{error}");
