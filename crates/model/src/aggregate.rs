@@ -66,24 +66,26 @@ pub struct PathStats {
     pub zero_window_bytes: u64,
     /// The longest time since one of those last sent data, milliseconds.
     pub zero_window_oldest_ms: u32,
+    /// Of those, the ones that have sent no data for [`Aggregator::stuck_ms`]: stuck, and not only slow.
+    pub zero_window_stuck: u32,
     /// Established connections idle in both directions for [`Aggregator::idle_ms`] with no timer at all.
     pub idle_unprobed: u32,
 }
 
 impl PathStats {
-    fn add(&mut self, socket: &SocketRecord, idle_ms: u32) {
+    fn add(&mut self, socket: &SocketRecord, idle_ms: u32, stuck_ms: u32) {
         if socket.retransmits > 0 && matches!(socket.timer, Some(t) if t.kind == TimerKind::Retransmit) {
             self.retransmitting += 1;
         }
-        let stuck =
-            socket.wqueue > 0 && matches!(socket.timer, Some(t) if t.kind == TimerKind::ZeroWindowProbe);
-        if stuck {
+        let closed_window = waits_for_window(socket);
+        if closed_window {
             self.zero_window += 1;
             self.zero_window_bytes += u64::from(socket.wqueue);
         }
         let Some(info) = &socket.info else { return };
-        if stuck {
+        if closed_window {
             self.zero_window_oldest_ms = self.zero_window_oldest_ms.max(info.last_data_sent_ms);
+            self.zero_window_stuck += u32::from(info.last_data_sent_ms >= stuck_ms);
         }
         if socket.state == State::SynSent {
             return;
@@ -99,6 +101,26 @@ impl PathStats {
         if socket.state == State::Established && socket.timer.is_none() && idle {
             self.idle_unprobed += 1;
         }
+    }
+}
+
+/// Whether data waits for the peer to open its window: the probe timer runs and Send-Q is not empty.
+fn waits_for_window(socket: &SocketRecord) -> bool {
+    socket.wqueue > 0 && matches!(socket.timer, Some(t) if t.kind == TimerKind::ZeroWindowProbe)
+}
+
+/// One step of a Boyer-Moore majority vote for the process that holds most of a group's live sockets: two fields
+/// instead of a table for each of many groups.
+fn vote(owner: &mut Option<ProcessIndex>, lead: &mut u32, candidate: Option<ProcessIndex>) {
+    if candidate.is_none() {
+        return;
+    }
+    if *owner == candidate {
+        *lead += 1;
+    } else if *lead == 0 {
+        (*owner, *lead) = (candidate, 1);
+    } else {
+        *lead -= 1;
     }
 }
 
@@ -143,6 +165,10 @@ pub struct ClientStats {
     pub states: StateTally,
     /// Live connections' paths.
     pub path: PathStats,
+    /// A process with live sockets here, and by how many it leads (majority vote).
+    pub owner: Option<ProcessIndex>,
+    /// The vote's lead.
+    pub owner_votes: u32,
 }
 
 /// One listening socket.
@@ -257,7 +283,15 @@ pub struct HolderStats {
     pub close_wait: CloseWaitStats,
     /// Connections whose peer does not read.
     pub zero_window: u32,
+    /// FIN_WAIT2 sockets that it holds and that received nothing for [`FIN_WAIT2_IDLE_MS`]: forgotten, and not a
+    /// half-close over which the peer still sends. Always 0 where there is no tcp_info.
+    pub fin_wait2_idle: u32,
+    /// Bytes in the receive queues of its connections (a FIN counts one): what it has not read.
+    pub unread_bytes: u64,
 }
+
+/// From when a FIN_WAIT2 socket that a process holds counts as forgotten, milliseconds since it last received data.
+pub const FIN_WAIT2_IDLE_MS: u32 = 60_000;
 
 /// Peers that closed and whom a process keeps waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -319,6 +353,14 @@ pub struct SocketTable {
     /// Local ports that a bind() holds and connect() therefore skips, within the range: listeners' and
     /// bound-inactive sockets'.
     pub bound_ports_in_range: u32,
+    /// Usable local ports of live outgoing connections, each once, whose parity is not that of the range's first port.
+    /// connect() comes to those last and bind() to port 0 takes them first: an estimate of the ports that were bound
+    /// before connect().
+    pub other_parity_ports_in_range: u32,
+    /// From when an established connection was counted as idle, milliseconds ([`Aggregator::idle_ms`]).
+    pub idle_ms: u32,
+    /// From when a closed window was counted as stuck, milliseconds ([`Aggregator::stuck_ms`]).
+    pub stuck_ms: u32,
     /// Records that could not be read, and were skipped.
     pub malformed: u64,
     /// Whether the kernel said that the dump was interrupted by changes (NLM_F_DUMP_INTR).
@@ -354,6 +396,7 @@ pub struct Aggregator<'a> {
     range: PortRange,
     usable: PortSet,
     bound: PortSet,
+    other_parity: PortSet,
     listening: ListenIndex,
     /// The age from which a TIME_WAIT can be reused, milliseconds: 1000, or `tcp_tw_reuse_delay`.
     pub reuse_delay_ms: u32,
@@ -361,6 +404,8 @@ pub struct Aggregator<'a> {
     pub time_wait_ms: u32,
     /// From when an established connection counts as idle, milliseconds.
     pub idle_ms: u32,
+    /// From when a connection whose peer's window is closed counts as stuck, milliseconds since it sent data.
+    pub stuck_ms: u32,
 }
 
 impl<'a> Aggregator<'a> {
@@ -390,6 +435,9 @@ impl<'a> Aggregator<'a> {
                 left_behind: Groups::new(4096),
                 orphans: 0,
                 bound_ports_in_range: 0,
+                other_parity_ports_in_range: 0,
+                idle_ms: 0,
+                stuck_ms: 0,
                 malformed: 0,
                 interrupted: false,
             },
@@ -398,10 +446,12 @@ impl<'a> Aggregator<'a> {
             range: range.clone(),
             usable: PortSet::default(),
             bound: PortSet::default(),
+            other_parity: PortSet::default(),
             listening: ListenIndex::default(),
             reuse_delay_ms: 1000,
             time_wait_ms: 60_000,
             idle_ms: 2 * 3600 * 1000,
+            stuck_ms: 5000,
         };
         for port in range.low..=range.high {
             if range.usable(port) {
@@ -499,7 +549,8 @@ impl<'a> Aggregator<'a> {
                 let client = table.clients.add(socket.dst);
                 client.states[state as usize] += 1;
                 if !mini && state != State::SynRecv {
-                    client.path.add(socket, self.idle_ms);
+                    client.path.add(socket, self.idle_ms, self.stuck_ms);
+                    vote(&mut client.owner, &mut client.owner_votes, owner.filter(|_| held));
                 }
             }
         } else if connected && self.gather.tuples > 0 {
@@ -508,8 +559,12 @@ impl<'a> Aggregator<'a> {
             stats.states[state as usize] += 1;
             let usable = self.usable.contains(socket.sport);
             if usable {
+                let first = socket.sport % 2 == self.range.low % 2;
                 stats.in_range += 1;
-                stats.first_parity += u32::from(socket.sport % 2 == self.range.low % 2);
+                stats.first_parity += u32::from(first);
+                if !first && !mini {
+                    self.other_parity.insert(socket.sport);
+                }
             }
             // A peer port below 1024 is a service: then this end was a client that chose its port itself (NFS does).
             if state == State::TimeWait && !usable && socket.dport >= 1024 {
@@ -524,18 +579,9 @@ impl<'a> Aggregator<'a> {
             if mini {
                 stats.fin_wait2_mini += u32::from(state == State::FinWait2);
             } else {
-                stats.path.add(socket, self.idle_ms);
+                stats.path.add(socket, self.idle_ms, self.stuck_ms);
                 stats.syn_retransmitting += u32::from(state == State::SynSent && socket.retransmits > 0);
-                if let Some(owner) = owner {
-                    // Boyer-Moore majority vote: one field instead of a table for each tuple.
-                    if stats.owner == Some(owner) {
-                        stats.owner_votes += 1;
-                    } else if stats.owner_votes == 0 {
-                        (stats.owner, stats.owner_votes) = (Some(owner), 1);
-                    } else {
-                        stats.owner_votes -= 1;
-                    }
-                }
+                vote(&mut stats.owner, &mut stats.owner_votes, owner);
             }
         }
 
@@ -547,8 +593,10 @@ impl<'a> Aggregator<'a> {
                 holder.accepted += u32::from(listener.is_some());
                 holder.outgoing += u32::from(listener.is_none());
             }
-            let probing = matches!(socket.timer, Some(t) if t.kind == TimerKind::ZeroWindowProbe);
-            holder.zero_window += u32::from(probing && socket.wqueue > 0);
+            holder.zero_window += u32::from(waits_for_window(socket));
+            holder.unread_bytes += u64::from(socket.rqueue);
+            let quiet = socket.info.is_some_and(|i| i.last_data_recv_ms >= FIN_WAIT2_IDLE_MS);
+            holder.fin_wait2_idle += u32::from(state == State::FinWait2 && held && quiet);
             if state == State::CloseWait && held {
                 holder.close_wait.add(socket);
                 let accepted = listener.is_some();
@@ -566,9 +614,11 @@ impl<'a> Aggregator<'a> {
 
     /// Ends the pass.
     pub fn finish(mut self) -> SocketTable {
-        self.table.bound_ports_in_range = (self.range.low..=self.range.high)
-            .filter(|p| self.bound.contains(*p) && self.usable.contains(*p))
-            .count() as u32;
+        let usable = || (self.range.low..=self.range.high).filter(|p| self.usable.contains(*p));
+        self.table.bound_ports_in_range = usable().filter(|p| self.bound.contains(*p)).count() as u32;
+        self.table.other_parity_ports_in_range =
+            usable().filter(|p| self.other_parity.contains(*p)).count() as u32;
+        (self.table.idle_ms, self.table.stuck_ms) = (self.idle_ms, self.stuck_ms);
         self.table
     }
 }
@@ -710,5 +760,66 @@ mod tests {
         assert_eq!((stats.in_use, stats.read, stats.unread), (2, 3, 1));
         assert_eq!(stats.by_age, [1, 0, 0, 1, 0]);
         assert_eq!((stats.older_than_s(60), stats.older_than_s(0), stats.oldest_ms), (1, 2, 90_000));
+    }
+
+    struct Everyone;
+    impl Owners for Everyone {
+        fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
+            Some(socket.inode)
+        }
+    }
+
+    #[test]
+    fn who_holds_most_is_told_of_tuples_and_of_clients() {
+        let range = PortRange::default();
+        let listeners = [listener("0.0.0.0", 80)];
+        let mut sums = Aggregator::new(SocketSource::SockDiag, Gather::CHECK, &range, &listeners, &Everyone);
+        for (i, inode) in [5, 9, 9, 9, 5, 0].into_iter().enumerate() {
+            for sport in [80, 40_000 + i as u16] {
+                let mut socket = SocketRecord::new(
+                    State::Established,
+                    addr("10.0.0.1"),
+                    sport,
+                    addr("10.0.0.2"),
+                    if sport == 80 { 5000 + i as u16 } else { 443 },
+                );
+                socket.inode = inode;
+                sums.add(&socket);
+            }
+        }
+        let table = sums.finish();
+        // Nobody has accepted the one with inode 0.
+        let client = table.clients.get(&addr("10.0.0.2")).expect("client").value;
+        assert_eq!((client.owner, client.owner_votes), (Some(9), 1));
+        assert_eq!(table.tuples.iter().next().expect("tuple").value.owner, Some(9));
+        assert_eq!((table.idle_ms, table.stuck_ms), (7_200_000, 5000));
+    }
+
+    #[test]
+    fn what_waits_is_told_from_what_is_only_slow() {
+        let range = PortRange { low: 40_000, high: 40_009, reserved: vec![(40_009, 40_009)] };
+        let mut sums = Aggregator::new(SocketSource::SockDiag, Gather::CHECK, &range, &[], &Everyone);
+        for (state, port, ms) in [
+            (State::Established, 40_001, 5000),
+            (State::Established, 40_002, 4999),
+            (State::FinWait2, 40_003, 60_000),
+            (State::FinWait2, 40_009, 59_999),
+        ] {
+            let mut socket = SocketRecord::new(state, addr("10.0.0.1"), port, addr("10.0.0.2"), 443);
+            (socket.inode, socket.wqueue, socket.rqueue) = (3, 10, 7);
+            socket.timer = Some(Timer { kind: TimerKind::ZeroWindowProbe, expires_ms: 1 });
+            socket.info =
+                Some(TcpInfo { last_data_sent_ms: ms, last_data_recv_ms: ms, ..TcpInfo::default() });
+            if state == State::FinWait2 {
+                socket.timer = None;
+            }
+            sums.add(&socket);
+        }
+        let table = sums.finish();
+        let path = table.tuples.iter().next().expect("tuple").value.path;
+        assert_eq!((path.zero_window, path.zero_window_stuck, path.zero_window_oldest_ms), (2, 1, 5000));
+        let held = &table.holders[&Some(3)];
+        assert_eq!((held.fin_wait2_idle, held.unread_bytes), (1, 28));
+        assert_eq!(table.other_parity_ports_in_range, 2, "40009 is reserved");
     }
 }

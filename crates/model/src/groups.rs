@@ -14,12 +14,28 @@ pub const DEFAULT_CAPACITY: usize = 150_000;
 pub struct Group<K, V> {
     /// What the sockets have in common.
     pub key: K,
-    /// Sockets counted: exact when `error` is 0, else at most this many and at least `count - error`.
-    pub count: u64,
-    /// By how much `count` may be too high.
-    pub error: u64,
     /// What was gathered of them since the group was (last) admitted.
     pub value: V,
+    // 32 bits each: there are many groups, and no host has that many sockets.
+    count: u32,
+    error: u32,
+}
+
+impl<K, V> Group<K, V> {
+    /// Sockets counted: exact when the error is 0, else at most this many and at least this many less the error.
+    pub fn count(&self) -> u64 {
+        u64::from(self.count)
+    }
+
+    /// By how much the count may be too high.
+    pub fn error(&self) -> u64 {
+        u64::from(self.error)
+    }
+
+    /// Sockets that were certainly seen.
+    pub fn at_least(&self) -> u64 {
+        u64::from(self.count - self.error)
+    }
 }
 
 /// Groups of sockets by key.
@@ -42,7 +58,7 @@ struct SpaceSaving {
     /// Where each entry stands in `order`.
     position: Vec<u32>,
     /// For each count, where its run begins in `order`.
-    run_start: HashMap<u64, u32, DefaultHashBuilder>,
+    run_start: HashMap<u32, u32, DefaultHashBuilder>,
 }
 
 impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
@@ -72,7 +88,7 @@ impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
                     self.entries.reserve_exact(step);
                 }
                 let slot = self.entries.len() as u32;
-                self.entries.push(Group { key, count: 0, error: 0, value: V::default() });
+                self.entries.push(Group { key, value: V::default(), count: 0, error: 0 });
                 let (entries, hasher) = (&self.entries, &self.hasher);
                 self.index.insert_unique(hash, slot, |i| hasher.hash_one(entries[*i as usize].key));
                 slot
@@ -83,20 +99,25 @@ impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
             saving.increment(slot, self.entries[slot as usize].count, &self.entries);
         }
         let entry = &mut self.entries[slot as usize];
-        entry.count += 1;
+        entry.count = entry.count.saturating_add(1);
         &mut entry.value
     }
 
     fn replace_smallest(&mut self, hash: u64, key: K) -> u32 {
-        let saving = self.saving.get_or_insert_with(|| SpaceSaving::new(&self.entries));
-        let slot = saving.smallest();
+        if self.saving.is_none() {
+            self.saving = Some(SpaceSaving::new(&self.entries));
+            // Every new group now removes an old one; in a table that is mostly empty that leaves no tombstones.
+            let (entries, hasher) = (&self.entries, &self.hasher);
+            self.index.reserve(entries.len() * 2, |i| hasher.hash_one(entries[*i as usize].key));
+        }
+        let slot = self.saving.as_ref().map_or(0, SpaceSaving::smallest);
         let entries = &mut self.entries;
         let old_hash = self.hasher.hash_one(entries[slot as usize].key);
         if let Ok(found) = self.index.find_entry(old_hash, |i| *i == slot) {
             found.remove();
         }
         let entry = &mut entries[slot as usize];
-        *entry = Group { key, count: entry.count, error: entry.count, value: V::default() };
+        *entry = Group { key, value: V::default(), count: entry.count, error: entry.count };
         let (entries, hasher) = (&self.entries, &self.hasher);
         self.index.insert_unique(hash, slot, |i| hasher.hash_one(entries[*i as usize].key));
         slot
@@ -151,7 +172,7 @@ impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
 
     /// By how much a count may be too high at the most; also the largest count that a group not held can have.
     pub fn error_bound(&self) -> u64 {
-        self.saving.as_ref().map_or(0, |s| self.entries[s.smallest() as usize].count)
+        self.saving.as_ref().map_or(0, |s| self.entries[s.smallest() as usize].count())
     }
 }
 
@@ -179,7 +200,7 @@ impl SpaceSaving {
     }
 
     /// Moves an entry, whose count is about to go from `count` to `count + 1`, to where it then belongs.
-    fn increment<K, V>(&mut self, slot: u32, count: u64, entries: &[Group<K, V>]) {
+    fn increment<K, V>(&mut self, slot: u32, count: u32, entries: &[Group<K, V>]) {
         let here = self.position[slot as usize];
         let first = self.run_start.get(&count).copied().unwrap_or(here);
         let other = self.order[first as usize];
@@ -193,7 +214,7 @@ impl SpaceSaving {
         } else {
             self.run_start.remove(&count);
         }
-        self.run_start.entry(count + 1).or_insert(first);
+        self.run_start.entry(count.saturating_add(1)).or_insert(first);
     }
 }
 
@@ -210,7 +231,7 @@ mod tests {
         }
         assert!(groups.is_exact());
         assert_eq!(groups.error_bound(), 0);
-        assert!(groups.iter().all(|g| g.count == 100 && g.error == 0 && g.value == 100));
+        assert!(groups.iter().all(|g| g.count() == 100 && g.error() == 0 && g.value == 100));
         assert_eq!(groups.largest(3).iter().map(|g| g.key).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
@@ -228,8 +249,8 @@ mod tests {
             prop_assert_eq!(groups.total(), keys.len() as u64);
             prop_assert!(groups.len() <= capacity);
             for group in groups.iter() {
-                let real = truth[&group.key];
-                prop_assert!(group.count >= real && group.count - group.error <= real);
+                let real: u64 = truth[&group.key];
+                prop_assert!(group.count() >= real && group.at_least() <= real);
             }
             for (key, real) in &truth {
                 prop_assert!(*real <= groups.error_bound() || groups.get(key).is_some());

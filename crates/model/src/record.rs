@@ -7,8 +7,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 or IPv6 address in 16 bytes, IPv4 as its v4-mapped form: a v4-mapped IPv6 socket and an IPv4 socket
 /// compete for the same ports, so they must be equal here.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Addr([u8; 16]);
+
+/// Two words instead of sixteen bytes with their length: addresses are hashed for every socket.
+impl std::hash::Hash for Addr {
+    #[inline]
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let bits = u128::from_ne_bytes(self.0);
+        state.write_u64(bits as u64);
+        state.write_u64((bits >> 64) as u64);
+    }
+}
 
 impl Addr {
     /// The unspecified IPv6 address, which a wildcard listener shows.

@@ -84,6 +84,11 @@ impl Config {
         self.value("KA001", "idle_seconds").unwrap_or(7200.0)
     }
 
+    /// From when a connection whose peer's window is closed counts as stuck, milliseconds since it sent data.
+    pub fn stuck_ms(&self) -> f64 {
+        self.value("ZW001", "stuck_ms").unwrap_or(5000.0)
+    }
+
     /// A threshold's value: the user's, or the default.
     pub fn get(&self, code: &'static str, threshold: &'static Threshold) -> f64 {
         self.set.get(&(code, threshold.key)).copied().unwrap_or(threshold.default)

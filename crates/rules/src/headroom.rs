@@ -1,6 +1,6 @@
 //! How full the limited things are.
 
-use crate::ports::{Ports, tuple_label};
+use crate::ports::{Ports, time_wait_buckets, tuple_label};
 use linger_model::Window;
 use linger_model::aggregate::{Tuple, TupleStats};
 use linger_model::report::Headroom;
@@ -28,9 +28,10 @@ pub fn headroom(window: &Window, host: bool) -> Vec<Headroom> {
         }
     }
     let setting = |key: &str| now.sysctl_int(key).ok().and_then(|n| u64::try_from(n).ok());
-    let namespace = || format!("network namespace {}", now.netns.label());
+    let namespace = || now.netns.label();
     if let Ok(sockstat) = &now.sockstat {
-        if let Some(limit) = setting("net.ipv4.tcp_max_tw_buckets") {
+        // Below 0 there is no limit, and with 0 there is no TIME_WAIT.
+        if let Some(limit) = time_wait_buckets(now).ok().flatten().filter(|limit| *limit > 0) {
             let growth = growth(window, |s| s.sockstat.as_ref().ok().map(|s| s.tw));
             rows.push(Headroom::new("time_wait buckets", namespace(), sockstat.tw, limit, growth));
         }
@@ -46,12 +47,13 @@ pub fn headroom(window: &Window, host: bool) -> Vec<Headroom> {
             }
         }
     }
-    if let Ok(Some(conntrack)) = &now.conntrack {
+    if let Some(conntrack) = now.conntrack.as_ref().ok().and_then(Option::as_ref).filter(|c| c.max > 0) {
         let growth = growth(window, |s| s.conntrack.as_ref().ok()?.as_ref().map(|c| c.count));
         rows.push(Headroom::new("conntrack entries", namespace(), conntrack.count, conntrack.max, growth));
     }
     if host {
-        if let Ok(files) = &now.host.files {
+        // systemd sets fs.file-max to the largest number there is.
+        if let Some(files) = now.host.files.as_ref().ok().filter(|files| files.max < i64::MAX as u64) {
             let growth = growth(window, |s| s.host.files.as_ref().ok().map(|f| f.open));
             rows.push(Headroom::new("descriptors", "host", files.open, files.max, growth));
         }
@@ -83,4 +85,33 @@ fn growth(window: &Window, figure: impl Fn(&linger_model::Snapshot) -> Option<u6
     let (first, last) = (figure(window.first())?, figure(window.last())?);
     let grown = last.checked_sub(first)?;
     (grown > 0).then(|| grown as f64 / window.seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use linger_model::snapshot::{Conntrack, FileUse};
+
+    fn resources(moment: Moment) -> Vec<String> {
+        headroom(&window([moment]), true).into_iter().map(|row| row.resource).collect()
+    }
+
+    #[test]
+    fn what_has_no_limit_has_no_row() {
+        let with = |buckets: &str, max, files| {
+            let mut moment = moment(1.0).sysctl("net.ipv4.tcp_max_tw_buckets", buckets);
+            moment.conntrack = Some(Conntrack { count: 5, max, stats: None });
+            moment.files = FileUse { open: 5, max: files };
+            resources(moment)
+        };
+        let all = with("131072", 65_536, 100_000);
+        for resource in ["time_wait buckets", "conntrack entries", "descriptors"] {
+            assert!(all.iter().any(|r| r == resource), "{resource}: {all:?}");
+            for buckets in ["-1", "0"] {
+                let none = with(buckets, 0, i64::MAX as u64);
+                assert!(none.iter().all(|r| r != resource), "{resource}: {none:?}");
+            }
+        }
+    }
 }

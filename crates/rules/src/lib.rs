@@ -7,6 +7,8 @@ mod config;
 mod evaluate;
 mod headroom;
 #[cfg(test)]
+mod healthy;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub mod close_wait;
@@ -23,7 +25,7 @@ pub use config::{Config, UnknownSetting};
 pub use evaluate::{Selection, evaluate};
 pub use headroom::headroom;
 
-use linger_facts::cookbook::{self, ProcessHint, Symptom};
+use linger_facts::cookbook::{self, ProcessHint, Recipe, Step, Symptom};
 use linger_model::aggregate::ProcessIndex;
 use linger_model::report::{Confidence, Evidence, Remedy, Severity};
 use linger_model::snapshot::{Gap, Processes, Snapshot};
@@ -214,7 +216,8 @@ impl<'a> Context<'a> {
         } else {
             "snmp"
         };
-        Evidence::new(counter, delta.by as f64, "", format!("/proc/net/{file} over {:.1} s", delta.seconds))
+        let source = format!("/proc/net/{file} over {:.1} s", delta.seconds);
+        Evidence::new(counter, delta.by as f64, counter_unit(counter), source)
     }
 
     /// Evidence from a sysctl of the newest snapshot, where it is a number.
@@ -224,34 +227,128 @@ impl<'a> Context<'a> {
     }
 
     /// What the application can do about a symptom: the recipes of the process where it is recognised, else the
-    /// advice that holds for any.
+    /// advice that holds for any. At most three steps.
     pub fn application_remedies(&self, process: Option<ProcessIndex>, symptom: Symptom) -> Vec<Remedy> {
+        self.application_remedies_if(process, symptom, |_| true)
+    }
+
+    /// The same, without the steps that do not fit what was found.
+    pub fn application_remedies_if(
+        &self,
+        process: Option<ProcessIndex>,
+        symptom: Symptom,
+        fits: impl Fn(&Step) -> bool,
+    ) -> Vec<Remedy> {
         let known = process.and_then(|p| self.processes().ok()?.get(p));
         let specific = known.map(|p| {
             let hint = ProcessHint { comm: &p.comm, exe: p.exe.as_deref(), cmdline: p.cmdline.as_deref() };
             cookbook::steps_for(&hint, symptom)
         });
-        let mut remedies: Vec<Remedy> = specific
-            .unwrap_or_default()
-            .into_iter()
-            .take(4)
-            .map(|(recipe, step)| {
-                let since =
-                    if step.since.is_empty() { String::new() } else { format!(" (since {})", step.since) };
-                Remedy::application(format!("{}, {}: {}{since}", recipe.title, step.setting, step.text))
-            })
-            .collect();
+        let specific = specific.unwrap_or_default().into_iter().filter(|(_, step)| fits(step));
+        let mut remedies: Vec<Remedy> =
+            specific.take(MOST_STEPS).map(|(recipe, step)| recipe_remedy(recipe, step)).collect();
         if remedies.is_empty() {
-            remedies = cookbook::generic(symptom)
-                .iter()
-                .take(3)
-                .map(|step| {
-                    let colon = if step.setting.is_empty() { "" } else { ": " };
-                    Remedy::application(format!("{}{colon}{}", step.setting, step.text))
-                })
-                .collect();
+            let generic = cookbook::generic(symptom).iter().filter(|step| fits(step));
+            remedies = generic.take(MOST_STEPS).map(generic_remedy).collect();
         }
         remedies
+    }
+
+    /// What a client can do about a symptom. The server's port often tells which library it uses, where the
+    /// process's own name says nothing or too much: that comes first. At most `most` steps.
+    pub fn client_remedies(
+        &self,
+        process: Option<ProcessIndex>,
+        symptom: Symptom,
+        port: u16,
+        most: usize,
+        fits: impl Fn(&Step) -> bool,
+    ) -> Vec<Remedy> {
+        let own = self.application_remedies_if(process, symptom, &fits);
+        let server = cookbook::for_peer_port(port);
+        let step = server.and_then(|recipe| recipe.steps.iter().find(|s| s.symptom == symptom && fits(s)));
+        let (Some(recipe), Some(step)) = (server, step) else { return own.into_iter().take(most).collect() };
+        let by_port = step_text(&format!("{} (by the port, {port})", recipe.title), step);
+        // `redis-clients`: of the program's own steps those that speak of this server fit best.
+        let name = recipe.id.split('-').next().unwrap_or_default();
+        let (named, rest): (Vec<_>, Vec<_>) =
+            own.into_iter().partition(|remedy| remedy.text.to_lowercase().contains(name));
+        let own = named.into_iter().chain(rest.into_iter().take(1));
+        std::iter::once(Remedy::application(by_port)).chain(own).take(most).collect()
+    }
+}
+
+/// Steps for the application at the most: more are not read at 3 a.m.
+const MOST_STEPS: usize = 3;
+
+/// One step of a recipe.
+fn recipe_remedy(recipe: &Recipe, step: &Step) -> Remedy {
+    // `nginx as reverse proxy or web server`, `Java: java.net.http, sockets`: the first words say enough.
+    let title = recipe.title.split([':', '(']).next().unwrap_or(recipe.title);
+    let title = title.split(" as ").next().unwrap_or(title).trim_end();
+    Remedy::application(step_text(title, step))
+}
+
+/// ``HAProxy: `http-reuse safe`. Lets requests of one client … Since 1.6.``
+fn step_text(title: &str, step: &Step) -> String {
+    let setting = step.setting;
+    let (code, place) = match setting.split_once(" (") {
+        Some((code, place)) if place.ends_with(')') && !place.contains('=') => (code, Some(place)),
+        _ => (setting, None),
+    };
+    let words = code.chars().all(|c| c.is_ascii_alphabetic() || " ,/-".contains(c));
+    let code = if words { code.to_owned() } else { format!("`{code}`") };
+    let place = place.map_or(String::new(), |place| format!(" ({place}"));
+    format!("{title}: {code}{place}. {}{}", step.text, versions(step.since))
+}
+
+/// `A connection pool: Keep as many idle connections …`
+fn generic_remedy(step: &Step) -> Remedy {
+    let first = step.setting.split(' ').next().unwrap_or_default();
+    // Words begin a sentence with a capital; names of calls and settings stay as they are written.
+    let words = first.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    let setting = match step.setting.chars().next() {
+        Some(letter) if words => {
+            format!("{}{}", letter.to_ascii_uppercase(), step.setting.get(1..).unwrap_or(""))
+        }
+        _ => step.setting.to_owned(),
+    };
+    Remedy::application(format!("{setting}: {}{}", step.text, versions(step.since)))
+}
+
+/// From which version on: ` Since 1.9.1.`, ` Since Java 21.`, or what the cookbook says of versions in other words.
+fn versions(since: &str) -> String {
+    let digit = |word: Option<&str>| word.is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+    let mut words = since.split(' ');
+    let (first, second) = (words.next(), words.next());
+    match since {
+        "" => String::new(),
+        _ if digit(first) || (digit(second) && since.starts_with(|c: char| c.is_ascii_uppercase())) => {
+            format!(" Since {since}.")
+        }
+        _ => format!(" Versions: {since}."),
+    }
+}
+
+/// What a counter counts, so that its figure reads well.
+fn counter_unit(counter: &str) -> &'static str {
+    match counter.split_once('.').map_or(counter, |(_, name)| name) {
+        "ActiveOpens" | "AttemptFails" => "connects",
+        "PassiveOpens" | "EstabResets" | "TCPTimeWaitOverflow" | "TWRecycled" => "connections",
+        "TCPAbortOnData" | "TCPAbortOnClose" | "TCPAbortOnMemory" | "TCPAbortOnTimeout"
+        | "TCPAbortOnLinger" => "connections",
+        "InSegs" | "OutSegs" | "RetransSegs" | "PAWSEstab" | "PAWSTimewait" | "PAWSActive" => "segments",
+        "RcvPruned" | "TCPRcvCollapsed" | "TCPBacklogDrop" | "TCPRcvQDrop" | "TCPZeroWindowDrop" => {
+            "segments"
+        }
+        "OutRsts" => "resets",
+        "SyncookiesSent" | "SyncookiesRecv" | "SyncookiesFailed" | "TCPReqQFullDoCookies" => "cookies",
+        "TCPReqQFullDrop" | "PAWSPassive" => "SYNs",
+        "ListenOverflows" | "ListenDrops" => "drops",
+        "TCPSynRetrans" => "retransmissions",
+        "TCPTimeouts" => "time-outs",
+        "TCPWinProbe" | "TCPKeepAlive" => "probes",
+        _ => "times",
     }
 }
 
@@ -334,6 +431,36 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn steps_of_the_cookbook_read_as_sentences() {
+        for step in cookbook::recipes().iter().flat_map(|r| r.steps.iter().map(move |s| recipe_remedy(r, s)))
+        {
+            let text = step.text;
+            assert!(!text.contains(['\n', '\u{2026}']) && !text.contains("  "), "{text}");
+            assert!(text.ends_with(['.', ')']), "{text}");
+        }
+        let text = |id: &str, at: usize| {
+            let recipe = cookbook::recipe(id).expect("a recipe");
+            recipe_remedy(recipe, &recipe.steps[at]).text
+        };
+        assert!(
+            text("nginx", 0).starts_with("nginx: `keepalive 64;` (in upstream). "),
+            "{}",
+            text("nginx", 0)
+        );
+        let hikari = text("java-hikari", 2);
+        assert!(
+            hikari.contains("): `try (Connection c = ") || hikari.contains(": `try (Connection c = "),
+            "{hikari}"
+        );
+        assert_eq!(versions("1.9; default 5s from 2.0"), " Since 1.9; default 5s from 2.0.");
+        assert_eq!(versions("Java 21"), " Since Java 21.");
+        assert_eq!(versions("auto from 1.3.8"), " Versions: auto from 1.3.8.");
+        let generic = |symptom: Symptom| generic_remedy(&cookbook::generic(symptom)[0]).text;
+        assert!(generic(Symptom::ShortConnections).starts_with("Persistent connections"));
+        assert!(generic(Symptom::CloseWaitLeak).starts_with("close() on every path: "));
     }
 
     #[test]

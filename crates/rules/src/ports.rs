@@ -15,6 +15,7 @@ const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
 const REUSE: &str = "net.ipv4.tcp_tw_reuse";
 const REUSE_DELAY: &str = "net.ipv4.tcp_tw_reuse_delay";
 const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
+const BUCKETS: &str = "net.ipv4.tcp_max_tw_buckets";
 
 /// How long TIME_WAIT holds a port, seconds (TCP_TIMEWAIT_LEN in include/net/tcp.h).
 pub const TIME_WAIT_S: f64 = 60.0;
@@ -27,6 +28,14 @@ pub const TIME_WAIT_S: f64 = 60.0;
 pub fn port_range(snapshot: &Snapshot) -> Reading<PortRange> {
     let malformed = |e: String| Gap::new("local port range", GapKind::Malformed, e, "");
     PortRange::parse(snapshot.sysctl(RANGE)?, snapshot.sysctl(RESERVED)?).map_err(malformed)
+}
+
+/// `tcp_max_tw_buckets`: 0 means no TIME_WAIT at all; `None` is no limit, which a negative value means.
+///
+/// # Errors
+/// A gap where it was not read.
+pub fn time_wait_buckets(snapshot: &Snapshot) -> Reading<Option<u64>> {
+    Ok(u64::try_from(snapshot.sysctl_int(BUCKETS)?).ok())
 }
 
 /// Whether connect() takes back the ports that TIME_WAIT sockets of a tuple hold.
@@ -222,6 +231,16 @@ impl Ports {
             by_parity: kernel.version.is_none() || kernel.at_least(4, 15),
             range,
         })
+    }
+
+    /// Ports that look bound before connect(), over all destinations: those of live outgoing connections with the
+    /// parity that connect() tries last. `None` where connect() itself may have come to them.
+    pub fn prebound(&self, table: &SocketTable) -> Option<u32> {
+        let open = |stats: &TupleStats| {
+            u64::from(stats.first_parity + self.bound) * 10 < u64::from(self.first_parity_usable) * 9
+        };
+        let told = self.by_parity && table.tuples.is_exact() && table.tuples.iter().all(|g| open(&g.value));
+        told.then_some(table.other_parity_ports_in_range)
     }
 
     /// Whether `tcp_tw_reuse` applies to a tuple at all.

@@ -3,6 +3,7 @@
 use crate::{Config, Context, Outcome, Rule};
 use linger_model::aggregate::{Aggregator, Gather, Owners, PortRange, ProcessIndex, SocketSource};
 use linger_model::record::{Addr, TcpInfo, Timer, TimerKind};
+use linger_model::report::{Evidence, Finding, RemedyKind};
 use linger_model::snapshot::{
     Conntrack, Counters, FileUse, Gap, GapKind, HostSnapshot, Kernel, NetnsId, Process, Processes, Snapshot,
     Sockstat, Softnet,
@@ -232,10 +233,14 @@ impl Moment {
     }
 }
 
+/// The moments as a window.
+pub fn window(moments: impl IntoIterator<Item = Moment>) -> Window {
+    Window::new(moments.into_iter().map(Moment::snapshot).collect()).expect("a moment")
+}
+
 /// Runs one rule over the moments, with every threshold at its default.
 pub fn run(rule: &'static Rule, moments: impl IntoIterator<Item = Moment>) -> Outcome {
-    let window = Window::new(moments.into_iter().map(Moment::snapshot).collect()).expect("a moment");
-    (rule.check)(&Context { rule, window: &window, config: &Config::default() })
+    run_changed(rule, moments, |_| ())
 }
 
 /// The same after a change to the newest snapshot, for readings that a [`Moment`] cannot make.
@@ -247,17 +252,69 @@ pub fn run_changed(
     let mut snapshots: Vec<Snapshot> = moments.into_iter().map(Moment::snapshot).collect();
     change(snapshots.last_mut().expect("a moment"));
     let window = Window::new(snapshots).expect("a moment");
-    (rule.check)(&Context { rule, window: &window, config: &Config::default() })
+    let outcome = (rule.check)(&Context { rule, window: &window, config: &Config::default() });
+    if let Outcome::Fired(findings) = &outcome {
+        assert!((1..=5).contains(&findings.len()), "{} findings", findings.len());
+        findings.iter().for_each(reads_well);
+    }
+    outcome
+}
+
+/// What holds of every finding of every rule: it can be read and acted on at 3 a.m.
+fn reads_well(finding: &Finding) {
+    let remedies = |kind| finding.remedies.iter().filter(|r| r.kind == kind).count();
+    assert!(remedies(RemedyKind::Application) <= 3, "more than three steps: {finding:#?}");
+    assert!(finding.remedies.len() <= 6, "more than six remedies: {finding:#?}");
+    assert!(finding.remedies.is_sorted_by_key(|r| r.kind), "out of order: {finding:#?}");
+    assert!(finding.summary.contains(|c: char| c.is_ascii_digit()), "no figure: {}", finding.summary);
+    assert!(!finding.summary.ends_with('.'), "a summary ends without a stop: {}", finding.summary);
+    assert!(!finding.subject.is_empty() && finding.why.ends_with('.'), "{finding:#?}");
+    assert!(!finding.evidence.is_empty(), "{finding:#?}");
+    for evidence in &finding.evidence {
+        let bare = evidence.unit.is_empty() && !evidence.source.starts_with("sysctl ");
+        assert!(!bare && !evidence.source.is_empty(), "only settings have no unit: {evidence:?}");
+        assert!(!evidence.what.is_empty() && evidence.value.is_finite(), "{evidence:?}");
+    }
+    let json = serde_json::to_string(finding).expect("a finding serializes");
+    let back: Finding = serde_json::from_str(&json).expect("a finding loads");
+    assert_eq!(Finding { process: finding.process, ..back }, *finding);
+    let mut texts: Vec<&str> = finding.remedies.iter().map(|r| r.text.as_str()).collect();
+    for text in texts.iter().chain([&finding.summary.as_str(), &finding.why.as_str()]) {
+        assert!(!text.contains("  ") && !text.contains('\n'), "{text:?}");
+    }
+    texts.iter().for_each(|text| assert!(text.ends_with(['.', ')']), "{text:?}"));
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), finding.remedies.len(), "the same remedy twice: {finding:#?}");
 }
 
 /// The outcome as a golden text: everything that a user would be shown.
 pub fn show(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Fired(findings) => serde_json::to_string_pretty(findings).expect("findings serialize"),
+        Outcome::Fired(findings) => findings.iter().map(show_finding).collect::<Vec<_>>().join("\n"),
         Outcome::Clear(why) => format!("clear: {why}"),
         Outcome::NotApplicable(why) => format!("not applicable: {why}"),
         Outcome::Unknown(gap) => format!("unknown: {gap}"),
     }
+}
+
+fn show_finding(f: &Finding) -> String {
+    let mut out = format!("{} {} ({}, confidence {:?})\n", f.code, f.name, f.severity, f.confidence);
+    out += &format!("what: {}\nwho: {}\nwhy: {}\nevidence:\n", f.summary, f.subject, f.why);
+    for Evidence { what, value, unit, source } in &f.evidence {
+        out += &format!("  {what}: {value}{}{unit}  [{source}]\n", if unit.is_empty() { "" } else { " " });
+    }
+    for (kind, remedies) in [
+        ("application", RemedyKind::Application),
+        ("architecture", RemedyKind::Architecture),
+        ("kernel", RemedyKind::Kernel),
+    ] {
+        for remedy in f.remedies.iter().filter(|r| r.kind == remedies) {
+            let sysctl = remedy.sysctl.as_ref().map_or(String::new(), |s| format!("{s}: "));
+            out += &format!("{kind} ({:?}): {sysctl}{}\n", remedy.applicability, remedy.text);
+        }
+    }
+    out
 }
 
 /// Runs the file's rule and compares with the golden text under `snapshots/`. `INSTA_UPDATE=always` writes it anew:

@@ -223,7 +223,7 @@ fn report(
                 dst: tuple.dst,
                 dport: tuple.dport,
                 used: u64::from(usage.used),
-                error: group.error,
+                error: group.error(),
                 states,
                 live: u64::from(usage.used).saturating_sub(u64::from(stats.state(State::TimeWait))),
                 reusable: u64::from(usage.reusable),
@@ -239,7 +239,7 @@ fn report(
         })
         .collect();
     rows.sort_by(|a, b| b.fraction.total_cmp(&a.fraction).then(b.used.cmp(&a.used)));
-    let shown_sockets: u64 = shown.iter().map(|g| g.count - g.error).sum();
+    let shown_sockets: u64 = shown.iter().map(|g| g.at_least()).sum();
     let reserved: u32 =
         ports.range.reserved.iter().map(|(from, to)| u32::from(*to) - u32::from(*from) + 1).sum();
     PortsReport {

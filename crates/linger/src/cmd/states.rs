@@ -278,7 +278,7 @@ fn counts_of(tally: &linger_model::aggregate::StateTally) -> StateCounts {
 
 fn groups_report(args: &StatesArgs, grouper: &Grouper<'_>, groups: &Counted) -> GroupsReport {
     let shown = groups.largest(args.top as usize);
-    let shown_sockets: u64 = shown.iter().map(|g| g.count - g.error).sum();
+    let shown_sockets: u64 = shown.iter().map(|g| g.at_least()).sum();
     GroupsReport {
         by: clap::ValueEnum::to_possible_value(&args.by.unwrap_or(GroupBy::Peer))
             .map_or_else(String::new, |v| v.get_name().replace('-', "_")),
@@ -289,8 +289,8 @@ fn groups_report(args: &StatesArgs, grouper: &Grouper<'_>, groups: &Counted) -> 
             .iter()
             .map(|g| GroupReport {
                 group: grouper.name(&g.key),
-                count: g.count,
-                error: g.error,
+                count: g.count(),
+                error: g.error(),
                 states: counts_of(&g.value),
             })
             .collect(),

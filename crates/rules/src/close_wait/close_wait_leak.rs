@@ -1,6 +1,6 @@
-use crate::limits::{descriptor_limit, fraction, percent, rate, read_from, same_process, span, worst};
+use crate::limits::{descriptor_limit, fraction, rate, read_from, same_process, span, worst};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
-use linger_facts::cookbook::{self, Symptom};
+use linger_facts::cookbook::{Step, Symptom};
 use linger_model::aggregate::{CloseWaitPeer, CloseWaitStats, ProcessIndex};
 use linger_model::record::endpoint;
 use linger_model::report::{Confidence, Evidence, Remedy, Severity};
@@ -226,7 +226,7 @@ fn growth(cx: &Context<'_>, process: Option<ProcessIndex>, stats: &CloseWaitStat
     }
     let [_, _, young, minutes, older] = stats.by_age;
     let by_age = |over_s: f64| {
-        let source = format!("sock_diag tcp_info: {young} came to be 10 to {:.0} s ago", 10.0 + over_s);
+        let source = format!("sock_diag tcp_info: those {:.0} to {:.0} s old", 10.0, 10.0 + over_s);
         (f64::from(young) / over_s, source)
     };
     if minutes + older > 0 {
@@ -256,7 +256,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
     let source = read_from(table);
     let stats = &leak.stats;
     let mut peers: Vec<_> = table.close_wait_peers.iter().filter(|g| g.key.process == leak.process).collect();
-    peers.sort_by_key(|g| (std::cmp::Reverse(g.count), g.key));
+    peers.sort_by_key(|g| (std::cmp::Reverse(g.count()), g.key));
     let all = stats.read + stats.unread;
     let age = if leak.age_s == 0 {
         "of unknown age".to_owned()
@@ -273,7 +273,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
         "it never read the end".to_owned()
     } else {
         format!(
-            "of its {} it read the end of {} and did not close, and never read {}",
+            "of all its {} it read {} to the end and did not close, and {} it never read to the end",
             thousands(u64::from(all)),
             thousands(u64::from(stats.read)),
             thousands(u64::from(stats.unread))
@@ -317,7 +317,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
         Evidence::new("end never read (Recv-Q 1 or more)", f64::from(stats.unread), "sockets", source),
     ]);
     evidence.extend(peers.iter().take(3).map(|g| {
-        Evidence::new(format!("CLOSE_WAIT on {}", place(&g.key)), g.count as f64, "sockets", source)
+        Evidence::new(format!("CLOSE_WAIT on {}", place(&g.key)), g.count() as f64, "sockets", source)
     }));
     if let Some((per_second, how)) = &leak.growth {
         evidence.push(Evidence::new("growth", (per_second * 100.0).round() / 100.0, "sockets/s", how));
@@ -330,11 +330,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
             format!("/proc/{}/fd", process.pid),
         ));
         if let Some(limit) = descriptor_limit(process) {
-            let source = format!(
-                "/proc/{}/limits, soft limit: {} used",
-                process.pid,
-                percent(fraction(process.fds, limit))
-            );
+            let source = format!("/proc/{}/limits, soft limit", process.pid);
             evidence.push(Evidence::new("descriptor limit", limit as f64, "descriptors", source));
         }
     }
@@ -353,10 +349,14 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
             " Without tcp_info their age is unknown: sockets that are being worked on are counted too.",
         );
     }
-    let mut remedies = cx.application_remedies(leak.process, Symptom::CloseWaitLeak);
-    if let Some(peer) = peers.first().filter(|g| !g.key.accepted) {
-        remedies.extend(client_remedy(peer.key.port));
-    }
+    // The general advice speaks of both kinds; only the kind that was found is of use.
+    let fits = |step: &Step| match step.setting {
+        s if s.contains("Recv-Q 0") => stats.read > 0,
+        s if s.contains("Recv-Q 1") => stats.unread > 0,
+        _ => true,
+    };
+    let port = peers.first().filter(|g| !g.key.accepted).map_or(0, |g| g.key.port);
+    let mut remedies = cx.client_remedies(leak.process, Symptom::CloseWaitLeak, port, 2, fits);
     let before = leak.exhaustion_s.map_or(String::new(), |s| format!(" within {}", span(s)));
     remedies.push(Remedy::application(match leak.process {
         Some(_) => format!(
@@ -375,16 +375,6 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
 fn place(peer: &CloseWaitPeer) -> String {
     let at = endpoint(peer.addr, peer.port);
     if peer.accepted { format!("connections accepted on {at}") } else { format!("connections to {at}") }
-}
-
-/// What the server's port says of the client library that leaks.
-fn client_remedy(port: u16) -> Option<Remedy> {
-    let recipe = cookbook::for_peer_port(port)?;
-    let step = recipe.steps.iter().find(|s| s.symptom == Symptom::CloseWaitLeak)?;
-    Some(Remedy::application(format!(
-        "The peer's port {port} suggests {}: {}: {}",
-        recipe.title, step.setting, step.text
-    )))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use super::{mostly, places};
 use crate::limits::{descriptor_limit, fraction, percent, read_from, worst};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
-use linger_model::aggregate::ProcessIndex;
+use linger_model::aggregate::{HolderStats, ProcessIndex, SocketSource};
 use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
 use linger_model::{Finding, SocketTable, State};
 
@@ -16,7 +16,13 @@ static HELD: Threshold = Threshold {
     key: "held_sockets",
     default: 100.0,
     unit: "sockets",
-    doc: "FIN_WAIT2 sockets that one process half-closed and still holds, from which they are reported.",
+    doc: "FIN_WAIT2 sockets that one process half-closed, holds, and got nothing on for 60 s, from which they are reported.",
+};
+static FRESH_SHARE: Threshold = Threshold {
+    key: "fresh_share",
+    default: 0.5,
+    unit: "fraction",
+    doc: "Share of a process's connections that must be in FIN_WAIT2 for younger ones to be reported.",
 };
 static HELD_SHARE: Threshold = Threshold {
     key: "warning_descriptor_share",
@@ -45,8 +51,9 @@ declare_rule! {
     ///
     /// # Evidence
     /// FIN_WAIT2 sockets with a holder, without one, and minisockets, and where they are. The harmless double of the held
-    /// kind is a half-closed connection over which the peer still sends (a relay, an upload's answer): these are few,
-    /// or a small share of what the process holds. The count of orphans is creation rate × tcp_fin_timeout; it stops
+    /// kind is a half-closed connection over which the peer still sends (a relay, an upload's answer): there data came
+    /// within the last 60 s (tcp_info's last_data_recv). Younger sockets cannot be told apart yet: they count only where
+    /// they are most of what the process holds, with low confidence and never as critical. The count of orphans is creation rate × tcp_fin_timeout; it stops
     /// growing by itself. `ss` shows minisockets without a process: nobody holds them.
     ///
     /// # Fix
@@ -62,7 +69,7 @@ declare_rule! {
     /// net/ipv4/tcp_input.c tcp_rcv_state_process(); net/ipv4/tcp.c __tcp_close(); net/ipv4/tcp_timer.c
     /// tcp_keepalive_timer(); include/net/tcp.h tcp_fin_time(). Measured on 6.18: with tcp_fin_timeout 5 FIN_WAIT2 is
     /// gone after 5 s and TIME_WAIT stays 60 s; 65 gives 10.4 s, 61 gives 2.2 s.
-    FW001, "fin-wait2-accumulation", Netns, [NORMAL, HELD, HELD_SHARE, CRITICAL_DESCRIPTORS]
+    FW001, "fin-wait2-accumulation", Netns, [NORMAL, HELD, FRESH_SHARE, HELD_SHARE, CRITICAL_DESCRIPTORS]
 }
 
 const TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";
@@ -70,23 +77,28 @@ const TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";
 fn check(cx: &Context<'_>) -> Outcome {
     let table = known!(cx.sockets());
     let total = table.states.count(State::FinWait2);
-    let mut holders: Vec<_> = table
+    let mut holders: Vec<Held> = table
         .holders
         .iter()
-        .map(|(process, held)| (*process, held.states.get(State::FinWait2 as usize).copied().unwrap_or(0)))
-        .filter(|(_, n)| *n > 0)
+        .map(|(process, held)| Held::of(table, *process, held))
+        .filter(|held| held.sockets > 0)
         .collect();
-    holders.sort_by_key(|(process, n)| (std::cmp::Reverse(*n), *process));
-    let held: u64 = holders.iter().map(|(_, n)| u64::from(*n)).sum();
+    holders.sort_by_key(|held| (std::cmp::Reverse((held.idle, held.sockets)), held.process));
+    let held: u64 = holders.iter().map(|held| u64::from(held.sockets)).sum();
     let orphaned = total.saturating_sub(held);
 
     let mut findings: Vec<Finding> = holders
         .iter()
-        .filter(|(_, n)| f64::from(*n) >= cx.limit(&HELD).max(1.0))
-        .map(|(process, n)| held_finding(cx, table, *process, *n))
+        .filter(|held| {
+            let forgotten = f64::from(held.idle) >= cx.limit(&HELD).max(1.0);
+            forgotten
+                || (f64::from(held.sockets) >= cx.limit(&HELD).max(1.0)
+                    && f64::from(held.sockets) >= cx.limit(&FRESH_SHARE) * f64::from(held.connections))
+        })
+        .map(|held| held_finding(cx, table, held))
         .collect();
     let many = |n: u64| n > 0 && n as f64 >= cx.limit(&NORMAL);
-    if many(orphaned) || (many(total) && findings.is_empty()) {
+    if many(orphaned) {
         findings.push(orphan_finding(cx, table, total, held));
     }
     if findings.is_empty() {
@@ -100,27 +112,59 @@ fn check(cx: &Context<'_>) -> Outcome {
     worst(findings, "processes")
 }
 
-fn held_finding(cx: &Context<'_>, table: &SocketTable, index: Option<ProcessIndex>, held: u32) -> Finding {
+/// The FIN_WAIT2 sockets of one process.
+struct Held {
+    process: Option<ProcessIndex>,
+    sockets: u32,
+    /// Those on which nothing came for 60 s. All of them, where that cannot be told.
+    idle: u32,
+    /// Whether it could be told.
+    ages_known: bool,
+    /// All its connections.
+    connections: u32,
+}
+
+impl Held {
+    fn of(table: &SocketTable, process: Option<ProcessIndex>, held: &HolderStats) -> Held {
+        let sockets = held.states.get(State::FinWait2 as usize).copied().unwrap_or(0);
+        let ages_known = table.source == SocketSource::SockDiag || held.fin_wait2_idle > 0;
+        let idle = if ages_known { held.fin_wait2_idle } else { sockets };
+        Held { process, sockets, idle, ages_known, connections: held.accepted + held.outgoing }
+    }
+}
+
+fn held_finding(cx: &Context<'_>, table: &SocketTable, one: &Held) -> Finding {
+    let (index, held) = (one.process, one.sockets);
     let who = cx.process_label(index);
     let process = index.and_then(|i| cx.processes().ok()?.get(i));
     let limit = process.and_then(descriptor_limit);
-    let share = limit.map(|l| fraction(u64::from(held), l));
+    let forgotten = f64::from(one.idle) >= cx.limit(&HELD).max(1.0);
+    // Those younger than a minute may be a relay's.
+    let counted_as = if forgotten { one.idle } else { held };
+    let share = limit.map(|l| fraction(u64::from(counted_as), l));
     let large = share.is_some_and(|s| s >= cx.limit(&HELD_SHARE));
     let full =
         process.is_some_and(|p| limit.is_some_and(|l| fraction(p.fds, l) >= cx.limit(&CRITICAL_DESCRIPTORS)));
-    let many = f64::from(held) >= cx.limit(&NORMAL);
-    let severity = match (large && full, large && many) {
+    let many = f64::from(counted_as) >= cx.limit(&NORMAL);
+    let severity = match (large && full && forgotten, large && many) {
         (true, _) => Severity::Critical,
         (false, true) => Severity::Warning,
         (false, false) => Severity::Info,
     };
     let of_limit = match (share, limit) {
-        (Some(share), Some(l)) => format!(" ({} of its {})", percent(share), counted(l, "descriptor")),
+        (Some(share), Some(l)) => {
+            format!(" ({} of its limit of {})", percent(share), counted(l, "descriptor"))
+        }
         _ => String::new(),
     };
     let source = read_from(table);
     let mut evidence =
         vec![Evidence::new(format!("FIN_WAIT2 sockets of {who}"), f64::from(held), "sockets", source)];
+    if one.ages_known {
+        let how = format!("{source} tcp_info last_data_recv");
+        let what = "of those, nothing received for 60 s";
+        evidence.push(Evidence::new(what, f64::from(one.idle), "sockets", how));
+    }
     let limits_file = process.map_or(String::new(), |p| format!("/proc/{}/limits, soft limit", p.pid));
     if let Some(p) = process {
         evidence.push(Evidence::new(
@@ -134,25 +178,40 @@ fn held_finding(cx: &Context<'_>, table: &SocketTable, index: Option<ProcessInde
     let [tuples, listeners, clients] = places(table, &[State::FinWait2], 2);
     let own = tuples.iter().chain(&listeners).filter(|p| p.owner == index).chain(&clients);
     evidence.extend(own.map(|p| p.evidence("FIN_WAIT2", source)));
-    cx.finding(
-        severity,
-        Confidence::Medium,
-        who.clone(),
-        format!(
-            "{who} holds {} that it has half-closed and whose peer does not close{of_limit}; they have no time-out",
-            counted(u64::from(held), "FIN_WAIT2 socket")
+    let sockets = format!("{} (FIN_WAIT2)", counted(u64::from(counted_as), "connection"));
+    let (confidence, summary, double) = match (forgotten, one.ages_known) {
+        (true, true) => (
+            Confidence::High,
+            format!(
+                "{who} half-closed {sockets}, got nothing on them for 60 s or more and still holds them{of_limit}; \
+                 they have no time-out"
+            ),
+            "A relay over which peers still send is not counted: there data came within the last minute.",
         ),
-    )
-    .why(
+        (true, false) => (
+            Confidence::Medium,
+            format!("{who} half-closed {sockets} and still holds them{of_limit}; they have no time-out"),
+            "A relay over which peers still send looks the same; it does not pile up.",
+        ),
+        (false, _) => (
+            Confidence::Low,
+            format!(
+                "{who} half-closed {sockets} and still holds them{of_limit}, most for less than a minute"
+            ),
+            "These are young: a relay over which peers still send looks the same. Look again in a minute.",
+        ),
+    };
+    cx.finding(severity, confidence, who.clone(), summary)
+    .why(format!(
         "tcp_fin_timeout is for orphans. While a process holds the descriptor after shutdown(SHUT_WR), the kernel waits \
-         for the peer's end for ever. A relay over which peers still send looks the same; it does not pile up.",
-    )
+         for the peer's end for ever. {double}"
+    ))
     .evidence(evidence)
     .remedies([Remedy::application(
         "Call close() when the answer is complete or a time-out has passed; shutdown(SHUT_WR) alone keeps the socket. \
          Read until the end (read() = 0) with a time-out of its own.",
     )])
-    .remedies(cx.application_remedies(index, Symptom::DeadPeers).into_iter().take(2))
+    .remedies(cx.application_remedies(index, Symptom::DeadPeers).into_iter().take(1))
     .process(index)
 }
 
@@ -225,7 +284,7 @@ fn orphan_finding(cx: &Context<'_>, table: &SocketTable, total: u64, held: u64) 
 mod tests {
     use crate::Outcome;
     use crate::testing::*;
-    use linger_model::report::{RemedyKind, Severity};
+    use linger_model::report::{Confidence, RemedyKind, Severity};
     use linger_model::{Finding, SocketRecord, State};
 
     fn orphans(n: u16) -> Vec<SocketRecord> {
@@ -233,7 +292,13 @@ mod tests {
     }
 
     fn held(n: u16) -> Vec<SocketRecord> {
-        held_by(many(n, State::FinWait2, "10.0.0.1", 50_000, "10.0.0.7", 25), 0)
+        quiet_for(n, 90_000)
+    }
+
+    /// Held ones that received nothing for so long.
+    fn quiet_for(n: u16, ms: u32) -> Vec<SocketRecord> {
+        let sockets = held_by(many(n, State::FinWait2, "10.0.0.1", 50_000, "10.0.0.7", 25), 0);
+        with_info(sockets, |info| info.last_data_recv_ms = ms)
     }
 
     fn mailer(fds: u64, limit: u64) -> Moment {
@@ -274,8 +339,23 @@ mod tests {
         assert_eq!(fired(mailer(300, 1024).sockets(held(150)))[0].severity, Severity::Info);
         assert_eq!(fired(mailer(900, 1024).sockets(held(600)))[0].severity, Severity::Warning);
         assert_eq!(fired(mailer(1000, 1024).sockets(held(600)))[0].severity, Severity::Critical);
-        // A large relay half-closes all the time.
         assert_eq!(fired(mailer(60_000, 500_000).sockets(held(2000)))[0].severity, Severity::Info);
+    }
+
+    #[test]
+    fn a_relay_over_which_peers_still_send_is_no_leak() {
+        let working = || many(600, State::Established, "10.0.0.1", 40_000, "10.0.0.7", 25);
+        let relay = mailer(1000, 1024).sockets(quiet_for(400, 200)).sockets(held_by(working(), 0));
+        assert!(matches!(run(&super::RULE, [relay]), Outcome::Clear(_)));
+        // Where most of a process is like that it is told, with little confidence and never as critical.
+        let young = |n| {
+            let finding = fired(mailer(1000, 1024).sockets(quiet_for(n, 200))).remove(0);
+            (finding.severity, finding.confidence)
+        };
+        assert_eq!(young(400), (Severity::Info, Confidence::Low));
+        assert_eq!(young(600), (Severity::Warning, Confidence::Low));
+        let leak = fired(mailer(1000, 1024).sockets(quiet_for(400, 60_000)).sockets(held_by(working(), 0)));
+        assert_eq!((leak[0].severity, leak[0].confidence), (Severity::Critical, Confidence::High));
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     let growth =
         growth.map(|s| (orphans as f64 - s.orphan as f64) / cx.window.seconds()).filter(|g| *g > 0.0);
     let resets = aborted.map_or(String::new(), |d| {
-        format!("; the kernel reset {} for it in {:.1} s", counted(d.by, "connection"), d.seconds)
+        format!("; the kernel reset {} for that in {:.1} s", counted(d.by, "connection"), d.seconds)
     });
     let full = match growth {
         Some(g) if orphans < limit => format!("; full in {}", span((limit - orphans) as f64 / g)),
@@ -90,7 +90,6 @@ fn check(cx: &Context<'_>) -> Outcome {
     let mut evidence = vec![
         Evidence::new("orphans", orphans as f64, "sockets", "/proc/net/sockstat TCP orphan (host-wide)"),
         Evidence::new(LIMIT, limit as f64, "sockets", format!("sysctl {LIMIT} (host-wide)")),
-        Evidence::new("share of the limit", (used * 1000.0).round() / 1000.0, "fraction", "computed"),
     ];
     evidence.extend(aborts.map(|d| cx.moved(ABORTS, d)));
     if let (Some(table), Some(found)) = (table, &found) {

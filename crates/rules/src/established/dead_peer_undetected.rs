@@ -1,4 +1,4 @@
-use crate::limits::{descriptor_limit, fraction, percent, worst};
+use crate::limits::{descriptor_limit, fraction, percent, span, worst};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{ProcessIndex, SocketSource};
@@ -34,8 +34,8 @@ static SHARE: Threshold = Threshold {
 
 declare_rule! {
     /// # What it detects
-    /// Established connections, many with one peer, over which nothing went in either direction for two hours and on which
-    /// the kernel has no timer: nothing would notice if the peer were gone.
+    /// Established connections, many with one peer, over which nothing went in either direction for `idle_seconds` (two
+    /// hours by default) and on which the kernel has no timer: nothing would notice if the peer were gone.
     ///
     /// # Why it matters
     /// A peer that loses power, or a firewall that forgets the connection, sends no FIN. Without keep-alive or data to
@@ -44,7 +44,7 @@ declare_rule! {
     /// # Evidence
     /// tcp_info's times since data and ACKs, and the absence of a timer: a socket with SO_KEEPALIVE always has one
     /// (timer 2). The harmless double is the idle connection that is meant: a pool, a WebSocket, a database session,
-    /// whose application may ping in its own protocol, though not within the last two hours. So this is information,
+    /// whose application may ping in its own protocol, though it did not within that time. So this is information,
     /// and a warning only where the holder runs out of descriptors by such connections.
     ///
     /// # Fix
@@ -92,12 +92,18 @@ fn check(cx: &Context<'_>) -> Outcome {
     peers.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
     if peers.is_empty() {
         return Outcome::Clear(format!(
-            "{} idle for hours that nothing probes; no peer has {} of them",
+            "{} idle for {} or more that nothing probes; no peer has {} of them",
             counted(idle, "established connection"),
+            span(idle_seconds(table)),
             cx.limit(&PER_PEER)
         ));
     }
-    worst(peers.iter().map(|peer| finding(cx, peer)).collect(), "peers")
+    worst(peers.iter().map(|peer| finding(cx, table, peer)).collect(), "peers")
+}
+
+/// From when the connections were counted as idle: what the aggregator was told, which is `idle_seconds`.
+fn idle_seconds(table: &SocketTable) -> f64 {
+    f64::from(table.idle_ms) / 1000.0
 }
 
 fn by_peer(table: &SocketTable) -> Vec<Idle> {
@@ -108,22 +114,17 @@ fn by_peer(table: &SocketTable) -> Vec<Idle> {
         established: established(&g.value.states),
         owner: g.value.owner,
     });
-    // Who accepted is known for certain where only one process did.
-    let mut accepting = table.holders.iter().filter(|(_, h)| h.accepted > 0).map(|(process, _)| *process);
-    let only = match (accepting.next(), accepting.next()) {
-        (Some(process), None) => process,
-        _ => None,
-    };
     let clients = table.clients.iter().map(|g| Idle {
         name: format!("from {}", g.key),
         count: g.value.path.idle_unprobed,
         established: established(&g.value.states),
-        owner: only,
+        owner: g.value.owner,
     });
     tuples.chain(clients).collect()
 }
 
-fn finding(cx: &Context<'_>, peer: &Idle) -> Finding {
+fn finding(cx: &Context<'_>, table: &SocketTable, peer: &Idle) -> Finding {
+    let idle = span(idle_seconds(table));
     let process = peer.owner.and_then(|p| cx.processes().ok()?.get(p));
     let full = process.and_then(|p| Some((p, fraction(p.fds, descriptor_limit(p)?))));
     let pressed = full.is_some_and(|(p, used)| {
@@ -138,7 +139,7 @@ fn finding(cx: &Context<'_>, peer: &Idle) -> Finding {
     };
     let mut evidence = vec![
         Evidence::new(
-            format!("idle connections {} without a timer", peer.name),
+            format!("connections {} idle for {idle} or more, without a timer", peer.name),
             f64::from(peer.count),
             "sockets",
             "sock_diag tcp_info and timer",
@@ -150,7 +151,6 @@ fn finding(cx: &Context<'_>, peer: &Idle) -> Finding {
             "sock_diag",
         ),
     ];
-    evidence.extend(cx.setting("net.ipv4.tcp_keepalive_time"));
     if let Some((p, used)) = full {
         evidence.push(Evidence::new(
             format!("descriptors of {} in use", p.label()),
@@ -164,7 +164,7 @@ fn finding(cx: &Context<'_>, peer: &Idle) -> Finding {
         if pressed { Confidence::Medium } else { Confidence::Low },
         format!("connections {}{whose}", peer.name),
         format!(
-            "{} {}{whose} carried nothing for two hours, and nothing probes whether the peer is alive{and}",
+            "{} {}{whose} carried nothing for {idle} or more, and nothing probes whether the peer is alive{and}",
             counted(u64::from(peer.count), "connection"),
             peer.name
         ),
@@ -174,7 +174,8 @@ fn finding(cx: &Context<'_>, peer: &Idle) -> Finding {
          tcp_keepalive_time is for sockets that have it. Idle pools and WebSockets look the same and may be fine.",
     )
     .evidence(evidence)
-    .remedies(cx.application_remedies(peer.owner, Symptom::DeadPeers))
+    // TCP_USER_TIMEOUT is for sent data that is not acknowledged: here nothing is sent.
+    .remedies(cx.application_remedies_if(peer.owner, Symptom::DeadPeers, |s| s.setting != "TCP_USER_TIMEOUT"))
     .remedies([Remedy::architecture(
         "Give idle connections a time-out on the balancer or server that is shorter than what firewalls and NATs in between \
          remember.",
@@ -259,5 +260,17 @@ mod tests {
         let busy = app(350).socket(listener("0.0.0.0", 8080, 0, 128, 0)).sockets(sockets);
         let Outcome::Fired(findings) = run(&super::RULE, [busy]) else { panic!() };
         assert_eq!(findings[0].subject, "connections from 10.0.0.9 of billing (pid 31)");
+        // Each client's own holder is named, however many processes accept.
+        let mut other = idle(120, HOURS);
+        other.iter_mut().enumerate().for_each(|(i, s)| {
+            (s.sport, s.dport, s.dst, s.inode) = (8080, 20_000 + i as u16, ip("10.0.0.77"), 1001);
+        });
+        let mut mine = idle(300, HOURS);
+        mine.iter_mut().enumerate().for_each(|(i, s)| (s.sport, s.dport) = (8080, 20_000 + i as u16));
+        let two = app(350).process(32, "worker").socket(listener("0.0.0.0", 8080, 0, 128, 0));
+        let Outcome::Fired(findings) = run(&super::RULE, [two.sockets(mine).sockets(other)]) else {
+            panic!()
+        };
+        assert_eq!(findings[1].subject, "connections from 10.0.0.77 of worker (pid 32)");
     }
 }

@@ -1,6 +1,5 @@
 use crate::limits::{descriptor_limit, percent, rate, read_from, same_process, span, worst};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
-use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::ProcessIndex;
 use linger_model::record::endpoint;
 use linger_model::report::{Confidence, Evidence, Remedy, Severity};
@@ -174,7 +173,7 @@ fn finding(
         "growth",
         (gain as f64 / seconds * 100.0).round() / 100.0,
         "sockets/s",
-        format!("over {seconds:.1} s"),
+        format!("{} over {seconds:.1} s", cx.sockets().map_or("sock_diag", read_from)),
     ));
     let place = grown_most(cx, process);
     if let Some((name, more)) = &place {
@@ -191,7 +190,7 @@ fn finding(
         Evidence::new(
             "connections opened in the namespace",
             n as f64,
-            "",
+            "connections",
             format!("/proc/net/snmp ActiveOpens + PassiveOpens over {seconds:.1} s"),
         )
     }));
@@ -199,15 +198,16 @@ fn finding(
     let stay = opened.is_some_and(|n| n > 0 && gain * 5 >= n * 4);
     let at = place.map_or(String::new(), |(name, more)| format!(", {} more on {name}", thousands(more)));
     let none_closed = if stay { "; hardly any of those opened was closed" } else { "" };
-    let mut remedies = vec![Remedy::application(
-        "Take a longer window (linger check --samples 10 --interval 60s): load and pools bend and stop, a leak goes on as a \
+    let remedies = [
+        Remedy::application(
+            "Take a longer window (linger check --samples 10 --interval 60s): load and pools bend and stop, a leak goes on as a \
          straight line.",
-    )];
-    remedies.push(Remedy::application(
-        "Client: one client object with a bounded pool for all requests, responses read to their end. Server: an idle \
+        ),
+        Remedy::application(
+            "Client: one client object with a bounded pool for all requests, responses read to their end. Server: an idle \
          time-out and a bound on connections.",
-    ));
-    remedies.extend(cx.application_remedies(process, Symptom::ShortConnections).into_iter().take(2));
+        ),
+    ];
     cx.finding(
         severity,
         if stay { Confidence::Medium } else { Confidence::Low },

@@ -18,6 +18,19 @@ static CRITICAL: Threshold = Threshold {
     doc: "Entries as a share of nf_conntrack_max from which this is critical.",
 };
 
+static CLASHES: Threshold = Threshold {
+    key: "insert_failed_per_second",
+    default: 1.0,
+    unit: "/s",
+    doc: "Clashing insertions per second from which they are told, as information; fewer are everyday DNS and SNAT.",
+};
+static DROPS: Threshold = Threshold {
+    key: "warning_drops_per_second",
+    default: 10.0,
+    unit: "/s",
+    doc: "Packets dropped per second although the table has room from which this is a warning; below, it is information.",
+};
+
 declare_rule! {
     /// # What it detects
     /// The namespace's connection tracking table nears nf_conntrack_max, throws entries out early, or drops packets.
@@ -34,6 +47,7 @@ declare_rule! {
     /// that unassured entries were thrown out to make room. `drop` says that a packet was dropped: because the table
     /// is full, if it is; an insertion clash moves it too. `insert_failed` is such a clash (two packets of one
     /// connection at once, or two connections that SNAT gave one port): no sign of a full table, whatever articles say.
+    /// A node with many pods has a few all the time.
     ///
     /// # Fix
     /// Fewer, longer connections. Then leave out what needs no tracking (NOTRACK), or raise the limit with the buckets.
@@ -45,10 +59,21 @@ declare_rule! {
     /// # Sources
     /// net/netfilter/nf_conntrack_core.c __nf_conntrack_alloc(), early_drop(), nf_ct_resolve_clash(),
     /// nf_conntrack_in(); nf_conntrack_standalone.c (read-only outside init_net). Measured on 6.18.
-    CT001, "conntrack-table-pressure", Netns, [WARNING, CRITICAL]
+    CT001, "conntrack-table-pressure", Netns, [WARNING, CRITICAL, CLASHES, DROPS]
 }
 
 const LIMIT: &str = "net.netfilter.nf_conntrack_max";
+
+/// What is wrong with the table.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    /// It is full, or nearly.
+    Full,
+    /// It has room and packets are dropped.
+    DropsWithRoom,
+    /// Insertions clash.
+    Clash,
+}
 
 fn check(cx: &Context<'_>) -> Outcome {
     let Some(now) = known!(&cx.now().conntrack) else {
@@ -61,14 +86,20 @@ fn check(cx: &Context<'_>) -> Outcome {
     let by = |delta: Option<Delta>| delta.map_or(0, |d| d.by);
     // An unresolved clash counts as drop and as insert_failed.
     let dropped = by(drop).saturating_sub(by(failed));
+    let often = |n: u64, threshold| {
+        n > 0 && cx.window.has_past() && n as f64 / cx.window.seconds() >= cx.limit(threshold)
+    };
     let severity = if used >= cx.limit(&CRITICAL) || (dropped > 0 && used >= cx.limit(&WARNING)) {
         Severity::Critical
-    } else if used >= cx.limit(&WARNING) || by(early) > 0 || dropped > 0 {
+    } else if used >= cx.limit(&WARNING) || by(early) > 0 || often(dropped, &DROPS) {
         Severity::Warning
-    } else if by(failed) > 0 {
+    } else if dropped > 0 || often(by(failed), &CLASHES) {
         Severity::Info
     } else {
         let drops = match drop {
+            Some(d) if by(failed) > 0 => {
+                format!("{} clashed in {:.1} s", counted(by(failed), "insertion"), d.seconds)
+            }
             Some(d) => format!("nothing dropped in {:.1} s", d.seconds),
             None if !cx.window.has_past() => "drops need two samples".to_owned(),
             None => "its drops could not be read".to_owned(),
@@ -83,6 +114,13 @@ fn check(cx: &Context<'_>) -> Outcome {
             entries(now.count)
         ));
     };
+    let kind = if used >= cx.limit(&WARNING) || by(early) > 0 {
+        Kind::Full
+    } else if dropped > 0 {
+        Kind::DropsWithRoom
+    } else {
+        Kind::Clash
+    };
     let netns = format!("network namespace {}", cx.now().netns.label());
     let what = if dropped > 0 && used >= cx.limit(&WARNING) {
         format!("dropped {} for want of room", counted(dropped, "packet"))
@@ -94,10 +132,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     } else if by(early) > 0 {
         format!("made room by throwing out {} early", entries(by(early)))
     } else if severity == Severity::Info {
-        format!(
-            "lost {}: two packets or two SNAT ports clashed, the table has room",
-            counted(by(failed), "insertion")
-        )
+        format!("lost {} by clashes and has room", counted(by(failed), "insertion"))
     } else if used >= 1.0 {
         "is full".to_owned()
     } else {
@@ -126,7 +161,8 @@ fn check(cx: &Context<'_>) -> Outcome {
             |(name, d)| {
                 let d = d?;
                 let source = format!("ctnetlink statistics, all CPUs, over {:.1} s", d.seconds);
-                Some(Evidence::new(format!("conntrack {name}"), d.by as f64, "", source))
+                let unit = if name == "early_drop" { "entries" } else { "packets" };
+                Some(Evidence::new(format!("conntrack {name}"), d.by as f64, unit, source))
             },
         ),
     );
@@ -144,18 +180,30 @@ fn check(cx: &Context<'_>) -> Outcome {
                 percent(used)
             ),
         )
-        .why(
-            "Every tracked connection has an entry until its time-out, whatever its socket does. With the table full the \
-             first packet of a new connection is dropped, unless an entry that never saw an answer can be thrown out.",
-        )
+        .why(match kind {
+            Kind::Clash => {
+                "A packet is dropped at a clash: two packets of one connection came at once (a resolver that asks for A and \
+                 AAAA), or SNAT gave two connections one port. Its sender tries again. It is no sign of a full table."
+            }
+            Kind::DropsWithRoom => {
+                "With room in the table a packet is dropped where there is no memory for an entry, or where it would reopen \
+                 a connection that its entry does not allow. A few are everyday; the sender tries again."
+            }
+            Kind::Full => {
+                "Every tracked connection has an entry until its time-out, whatever its socket does. With the table full \
+                 the first packet of a new connection is dropped, unless an entry that never saw an answer can be thrown \
+                 out."
+            }
+        })
         .evidence(evidence);
-    if severity > Severity::Info {
+    if kind == Kind::Full {
         let child = if cx.now().netns.is_init == Some(false) {
             " It is read-only in this namespace: set it in the host's first one."
         } else {
             ""
         };
-        finding = finding.remedies(cx.application_remedies(None, Symptom::ShortConnections)).remedies([
+        let application = cx.application_remedies(None, Symptom::ShortConnections).into_iter().take(2);
+        finding = finding.remedies(application).remedies([
             Remedy::architecture(
                 "Do not track what needs no tracking: `notrack` in the raw hook for loopback, balancer health checks and \
                  busy ports without NAT.",
@@ -172,6 +220,10 @@ fn check(cx: &Context<'_>) -> Outcome {
                  Per namespace.",
             ),
         ]);
+    } else if kind == Kind::DropsWithRoom {
+        finding = finding.remedies([Remedy::architecture(
+            "See with `conntrack -S` whether one CPU has them all, and in the kernel's log whether memory ran out.",
+        )]);
     } else {
         finding = finding.remedies([Remedy::architecture(
             "Where SNAT gives the ports, use --random-fully and more source addresses; DNS from many pods clashes most, \
@@ -256,7 +308,10 @@ mod tests {
         assert_eq!(severity(62_300, 0, 0, 0), Some(Severity::Critical));
         assert_eq!(severity(60_000, 5, 0, 0), Some(Severity::Critical));
         assert_eq!(severity(60_000, 0, 5, 0), Some(Severity::Warning));
-        assert_eq!(severity(100, 5, 0, 0), Some(Severity::Warning), "dropped, but not for a full table");
+        assert_eq!(severity(100, 5, 0, 0), Some(Severity::Info), "dropped, but not for a full table");
+        assert_eq!(severity(100, 10, 0, 0), Some(Severity::Warning));
+        let clashes = |seconds| run(&super::RULE, [with(0.0, 900, 0, 0, 0), with(seconds, 900, 3, 0, 3)]);
+        assert!(matches!(clashes(10.0), Outcome::Clear(_)), "everyday DNS on a node");
         assert_eq!(severity(100, 5, 0, 5), Some(Severity::Info), "a clash counts as both");
         assert_eq!(severity(60_000, 0, 0, 4), Some(Severity::Warning));
     }

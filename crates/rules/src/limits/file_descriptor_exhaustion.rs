@@ -2,7 +2,7 @@ use super::{
     descriptor_limit, fraction, percent, processes_in_words, rate, read_from, same_process, span, worst,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
-use linger_facts::cookbook::Symptom;
+use linger_facts::cookbook::{Step, Symptom};
 use linger_model::aggregate::ProcessIndex;
 use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
 use linger_model::snapshot::{FileUse, Gap, GapKind, Process};
@@ -39,6 +39,13 @@ static MIN_WINDOW: Threshold = Threshold {
     doc: "Length of the window from which growth is trusted: below, a burst looks like a leak.",
 };
 
+static SOCKET_SHARE: Threshold = Threshold {
+    key: "min_socket_share",
+    default: 0.1,
+    unit: "fraction",
+    doc: "Share of a process's descriptors that are sockets below which, when they do not grow, this is information.",
+};
+
 declare_rule! {
     /// # What it detects
     /// A process has nearly as many descriptors open as its soft limit (RLIMIT_NOFILE) allows, or the host nearly
@@ -53,8 +60,10 @@ declare_rule! {
     /// Entries in /proc/PID/fd against the soft limit of /proc/PID/limits; fs.file-nr against fs.file-max; how many of the
     /// descriptors are sockets, and in which state. TIME_WAIT sockets hold no descriptor at all: articles that count
     /// them against "max open files" are wrong. Harmless doubles: a process without limit; one that locked itself in
-    /// with a tiny limit (sshd's and browsers' sandboxes set it to 0 and keep what they have); a process that was
-    /// told to use four fifths of its limit and no more is shown as a warning, and does not grow.
+    /// with a tiny limit (sshd's and browsers' sandboxes set it to 0 and keep what they have); a cache of open files,
+    /// which fills its limit on purpose and closes some before it opens more (PostgreSQL's max_files_per_process,
+    /// MySQL's table_open_cache): hardly any of the descriptors are sockets and their number does not grow, so that is
+    /// information. A process that was told to use four fifths of its limit and no more is shown as a warning.
     ///
     /// # Fix
     /// If the number grows with time and not with load, find the leak (CW001, CW002, FW001) first. Else raise the limit:
@@ -67,7 +76,9 @@ declare_rule! {
     /// # Sources
     /// fs/file.c alloc_fd() (EMFILE); fs/file_table.c alloc_empty_file() (ENFILE, CAP_SYS_ADMIN exempt),
     /// files_maxfiles_init(); net/ipv4/inet_timewait_sock.c (minisockets have no struct socket, so no file).
-    FD001, "file-descriptor-exhaustion", Host, [WARNING, CRITICAL, MIN_LIMIT, EXHAUSTION, MIN_WINDOW]
+    FD001, "file-descriptor-exhaustion", Host, [
+        WARNING, CRITICAL, MIN_LIMIT, EXHAUSTION, MIN_WINDOW, SOCKET_SHARE,
+    ]
 }
 
 fn check(cx: &Context<'_>) -> Outcome {
@@ -108,7 +119,8 @@ fn check(cx: &Context<'_>) -> Outcome {
             if no_limit > 0 {
                 note.push_str(&format!("; the limit of {} could not be read", processes_in_words(no_limit)));
             }
-            let none = processes.seen > 0 && processes.denied >= processes.seen;
+            // linger's own process can always be read, and says nothing of the others.
+            let none = processes.denied > 0 && processes.denied + 1 >= processes.seen;
             if findings.is_empty() && none {
                 return Outcome::Unknown(Gap::new(
                     format!("descriptors of {}", processes_in_words(processes.denied)),
@@ -136,7 +148,9 @@ fn check(cx: &Context<'_>) -> Outcome {
 }
 
 fn severity(cx: &Context<'_>, process: &Process, limit: u64, used: f64) -> Option<Severity> {
-    if used >= cx.limit(&CRITICAL) {
+    if used >= cx.limit(&WARNING) && is_file_cache(cx, process) {
+        Some(Severity::Info)
+    } else if used >= cx.limit(&CRITICAL) {
         Some(Severity::Critical)
     } else if used >= cx.limit(&WARNING)
         || growth(cx, process, limit).is_some_and(|(_, left)| left <= cx.limit(&EXHAUSTION))
@@ -145,6 +159,14 @@ fn severity(cx: &Context<'_>, process: &Process, limit: u64, used: f64) -> Optio
     } else {
         None
     }
+}
+
+/// Whether hardly any of its descriptors are sockets and their number does not grow, as in a cache of open files.
+fn is_file_cache(cx: &Context<'_>, process: &Process) -> bool {
+    let before = same_process(cx.window.first(), process).map(|(_, then)| then.fds);
+    fraction(u64::from(process.sockets), process.fds) < cx.limit(&SOCKET_SHARE)
+        && cx.window.has_past()
+        && before.is_some_and(|before| process.fds <= before)
 }
 
 /// New descriptors per second and the time that is left, where every sample has more than the one before.
@@ -229,14 +251,18 @@ fn process_finding(
         )));
     }
     remedies.push(Remedy::application(format!(
-        "For the running process: prlimit --pid {} --nofile={}: (the soft limit, up to the hard one).",
+        "For the running process: `prlimit --pid {} --nofile={}:` raises the soft limit, up to the hard one.",
         process.pid,
         limit.saturating_mul(4)
     )));
-    remedies.extend(cx.application_remedies(Some(index), Symptom::DescriptorLimit));
+    // That a leak comes first is said above, with its rule.
+    let fits = |step: &Step| leaks.is_empty() || step.setting != "find the leak first";
+    remedies.extend(cx.application_remedies_if(Some(index), Symptom::DescriptorLimit, fits));
+    remedies.truncate(3);
+    let cache = severity == Severity::Info;
     cx.finding(
         severity,
-        Confidence::High,
+        if cache { Confidence::Low } else { Confidence::High },
         who.clone(),
         format!(
             "{who} has {} of {} descriptors open ({}), {} of them sockets{end}",
@@ -246,10 +272,13 @@ fn process_finding(
             thousands(u64::from(process.sockets))
         ),
     )
-    .why(
+    .why(if cache {
+        "At the soft limit accept(), socket() and open() fail with EMFILE. But nearly all of these are files and their \
+         number does not grow: a cache of open files fills its limit on purpose, and closes some before it opens more."
+    } else {
         "RLIMIT_NOFILE is counted per process; at the soft limit accept(), socket() and open() fail with EMFILE. \
-         TIME_WAIT sockets hold no descriptor: fewer of them would not help here.",
-    )
+         TIME_WAIT sockets hold no descriptor: fewer of them would not help here."
+    })
     .evidence(evidence)
     .remedies(remedies)
     .process(Some(index))
@@ -295,7 +324,10 @@ fn host_finding(cx: &Context<'_>, files: &FileUse) -> Option<Finding> {
             Evidence::new("fs.file-max", files.max as f64, "files", "sysctl fs.file-max (host-wide)"),
         ])
         .remedies([
-            Remedy::application("Find the process that holds them, and whether its number grows with time or with load."),
+            Remedy::application(match largest {
+                Some((_, p)) => format!("See whether the number of {} grows with time or with load; if with time, it leaks.", p.label()),
+                None => "Find the process that holds them, and whether its number grows with time or with load.".to_owned(),
+            }),
             Remedy::kernel(
                 Applicability::Safe,
                 format!("fs.file-max={}", files.max.saturating_mul(2)),
@@ -384,6 +416,18 @@ mod tests {
             assert_eq!(severity([server(1.0, 9, limit)]), None, "{limit:?}");
         }
         assert_eq!(severity([server(1.0, 2000, Some(1024))]), None, "lowered after they were opened");
+    }
+
+    #[test]
+    fn a_cache_of_open_files_is_information() {
+        let postgres = |at_s, fds: u64| {
+            moment(at_s).process_with(7, "postgres", move |p| {
+                (p.fds, p.fd_limit, p.sockets) = (fds, Some(1024), 3);
+            })
+        };
+        assert_eq!(severity([postgres(0.0, 997), postgres(1.0, 997)]), Some(Severity::Info));
+        assert_eq!(severity([postgres(0.0, 990), postgres(1.0, 997)]), Some(Severity::Critical), "it grows");
+        assert_eq!(severity([postgres(1.0, 997)]), Some(Severity::Critical), "that needs a past");
     }
 
     #[test]

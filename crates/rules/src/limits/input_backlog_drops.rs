@@ -1,4 +1,4 @@
-use super::{fraction, percent, worst};
+use super::{fraction, percent, read_from, size, unread, worst};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 
 use linger_model::Finding;
@@ -34,7 +34,7 @@ declare_rule! {
     /// the counters of the first namespace in the report, RcvPruned, OfoPruned, TCPBacklogDrop and TCPRcvQDrop are
     /// loss. Harmless doubles: TCPRcvCollapsed and PruneCalled copy data to save memory and lose nothing;
     /// TCPZeroWindowDrop is mostly the probe of a peer that waits for a window; time_squeeze is work put off. A single
-    /// drop is information.
+    /// drop is information. Who does not read is told by the receive queues: the processes with the most unread bytes.
     ///
     /// # Fix
     /// Input queue: spread the load over CPUs (RPS, more receive queues), then make the queue longer. Sockets: read faster,
@@ -116,7 +116,12 @@ fn queue_finding(cx: &Context<'_>, dropped: Delta, now: &Softnet, then: &Softnet
     let mut evidence = vec![
         Evidence::new("packets dropped", dropped.by as f64, "packets", source.clone()),
         Evidence::new("packets processed", processed as f64, "packets", source.clone()),
-        Evidence::new("time_squeeze", now.time_squeeze.saturating_sub(then.time_squeeze) as f64, "", source),
+        Evidence::new(
+            "time_squeeze",
+            now.time_squeeze.saturating_sub(then.time_squeeze) as f64,
+            "times",
+            source,
+        ),
     ];
     let limit = super::host_sysctl(cx, BACKLOG).ok().and_then(|n| n.first().copied());
     evidence.extend(
@@ -168,12 +173,23 @@ fn socket_finding(cx: &Context<'_>) -> Option<Finding> {
     let severity = if lasting { Severity::Warning } else { Severity::Info };
     let netns = format!("network namespace {}", cx.now().netns.label());
     let beside = NO_LOSS.into_iter().filter_map(|name| Some((name, cx.window.delta(name).ok()?)));
-    let evidence: Vec<Evidence> = moved
+    let mut evidence: Vec<Evidence> = moved
         .iter()
         .copied()
         .chain(beside.filter(|(_, d)| d.by > 0))
         .map(|(name, d)| cx.moved(name, d))
         .collect();
+    let unread = unread(cx);
+    evidence.extend(unread.iter().map(|(process, bytes)| {
+        let source = cx.sockets().map_or("sock_diag", read_from);
+        let what = format!("unread bytes in the sockets of {}", cx.process_label(*process));
+        Evidence::new(what, *bytes as f64, "bytes", format!("{source} Recv-Q"))
+    }));
+    let reader = unread.first().copied();
+    let who = reader.map_or(String::new(), |(process, bytes)| {
+        format!("; {} has the most unread data ({})", cx.process_label(process), size(bytes))
+    });
+    let process = reader.and_then(|(process, _)| process);
     let cause = match most.0 {
         "TcpExt.TCPBacklogDrop" => "the process held the socket's lock while more came than its buffers take",
         "TcpExt.OfoPruned" => "data beyond a gap was thrown away to make room",
@@ -184,23 +200,24 @@ fn socket_finding(cx: &Context<'_>) -> Option<Finding> {
         .finding(
             severity,
             Confidence::High,
-            netns.clone(),
+            process.map_or_else(|| netns.clone(), |p| cx.process_label(Some(p))),
             format!(
-                "sockets of {netns} dropped data that had arrived {} times in {:.1} s, mostly because {cause}",
+                "sockets of {netns} threw away data that had arrived, {} times in {:.1} s, mostly because {cause}{who}",
                 thousands(lost),
                 most.1.seconds
             ),
         )
         .why(
             "What arrives counts against the socket's receive buffer with its overhead. When that is full the kernel first \
-             collapses, then throws away data that it had even acknowledged selectively; the peer sends it again.",
+             collapses, then throws away what lies beyond a gap, and at last what comes; the peer sends it again.",
         )
         .evidence(evidence)
         .remedies([Remedy::application(
-            "Find the sockets with a large Recv-Q (ss -tnpm) and read them faster. Do not set SO_RCVBUF: it switches the \
-             kernel's own tuning of the buffer off. Slow work belongs into another thread than the reading.",
+            "Read the sockets with a large Recv-Q (ss -tnpm) faster: slow work belongs into another thread than the reading. \
+             Do not set SO_RCVBUF: it switches the kernel's own tuning of the buffer off.",
         )])
-        .remedies(buffer_remedy(cx));
+        .remedies(buffer_remedy(cx))
+        .process(process);
     Some(finding)
 }
 
@@ -223,6 +240,7 @@ fn buffer_remedy(cx: &Context<'_>) -> Option<Remedy> {
 mod tests {
     use crate::Outcome;
     use crate::testing::*;
+    use linger_model::State;
     use linger_model::report::Severity;
     use linger_model::snapshot::{Gap, GapKind, Softnet};
 
@@ -248,7 +266,11 @@ mod tests {
 
     #[test]
     fn fires_on_pruned_receive_queues() {
+        let mut waiting = held_by(many(4, State::Established, "10.0.0.1", 40_000, "10.0.0.9", 5432), 0);
+        waiting.iter_mut().for_each(|s| s.rqueue = 3_000_000);
         let last = moment(1.0)
+            .process(88, "reporter")
+            .sockets(waiting)
             .counter("TcpExt.RcvPruned", 80)
             .counter("TcpExt.PruneCalled", 300)
             .counter("TcpExt.TCPRcvCollapsed", 900)

@@ -24,7 +24,7 @@ pub(crate) fn span(seconds: f64) -> String {
         s if s < 1.0 => "less than 1 s".to_owned(),
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0).replace(".0 h", " h"),
         s => format!("{:.0} days", s / 86_400.0),
     }
 }
@@ -76,6 +76,17 @@ pub(crate) fn read_from(table: &SocketTable) -> &'static str {
     }
 }
 
+/// The processes with the most unread bytes in their receive queues, at most three; a few bytes are everybody's.
+pub(crate) fn unread(cx: &Context<'_>) -> Vec<(Option<ProcessIndex>, u64)> {
+    const WORTH_A_WORD: u64 = 64 << 10;
+    let Ok(table) = cx.sockets() else { return Vec::new() };
+    let holders = table.holders.iter().map(|(process, held)| (*process, held.unread_bytes));
+    let mut all: Vec<_> = holders.filter(|(_, bytes)| *bytes >= WORTH_A_WORD).collect();
+    all.sort_by_key(|(process, bytes)| (std::cmp::Reverse(*bytes), *process));
+    all.truncate(3);
+    all
+}
+
 /// The soft limit of a process's descriptors, where it has one.
 pub(crate) fn descriptor_limit(process: &Process) -> Option<u64> {
     process.fd_limit.filter(|limit| *limit != u64::MAX && *limit > 0)
@@ -120,8 +131,8 @@ mod tests {
     #[test]
     fn times_rates_sizes_and_shares_read_well() {
         assert_eq!(
-            [span(12.4), span(300.0), span(11_520.0), span(400_000.0)],
-            ["12 s", "5 min", "3.2 h", "5 days"]
+            [span(12.4), span(300.0), span(7200.0), span(11_520.0), span(400_000.0)],
+            ["12 s", "5 min", "2 h", "3.2 h", "5 days"]
         );
         assert_eq!(
             [rate(12.0), rate(0.5), rate(0.001)],

@@ -1,4 +1,4 @@
-use super::{fraction, host_sysctl, percent, size, span, worst};
+use super::{fraction, host_sysctl, percent, read_from, size, span, unread, worst};
 use crate::closing::orphan_pressure::RESETS_FROM;
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, thousands};
 use linger_facts::cookbook::Symptom;
@@ -123,7 +123,9 @@ fn host_finding(cx: &Context<'_>) -> Result<Result<Finding, String>, Gap> {
     let growth = cx.window.first().sockstat.as_ref().ok().filter(|_| cx.window.has_past());
     let growth = growth.map(|s| (mem as f64 - s.mem_pages as f64) / cx.window.seconds()).filter(|g| *g > 0.0);
     let full = match growth {
-        Some(g) if mem < max => format!("; at the maximum in {}", span((max - mem) as f64 / g)),
+        Some(g) if mem < max => {
+            format!("; at the maximum in {} if it goes on growing so", span((max - mem) as f64 / g))
+        }
         _ => String::new(),
     };
     let resets =
@@ -157,14 +159,21 @@ fn host_finding(cx: &Context<'_>) -> Result<Result<Finding, String>, Gap> {
             "sock_diag: zero-window probe timer, Send-Q",
         ));
     }
-    let process = reader.and_then(|(process, _)| process);
+    let unread = unread(cx);
+    evidence.extend(unread.iter().map(|(process, bytes)| {
+        let source = cx.sockets().map_or("sock_diag", read_from);
+        let what = format!("unread bytes in the sockets of {}", cx.process_label(*process));
+        Evidence::new(what, *bytes as f64, "bytes", format!("{source} Recv-Q"))
+    }));
+    let process = reader.and_then(|(process, _)| process).or_else(|| unread.first().and_then(|(p, _)| *p));
+    let who = process.map_or(String::new(), |p| format!("; look at {} first", cx.process_label(Some(p))));
     let finding = cx
         .finding(
             severity,
             if mem >= pressure { Confidence::High } else { Confidence::Medium },
             "host",
             format!(
-                "TCP buffers take {} ({} pages, {} of tcp_mem's maximum), {above}{resets}{full}",
+                "TCP buffers take {} ({} pages, {} of tcp_mem's maximum), {above}{resets}{full}{who}",
                 size(mem * page),
                 thousands(mem),
                 percent(used)
@@ -175,7 +184,10 @@ fn host_finding(cx: &Context<'_>) -> Result<Result<Finding, String>, Gap> {
              kernel shrinks windows; at the third sockets get no more memory, and orphans are reset.",
         )
         .evidence(evidence)
-        .remedies(cx.application_remedies(process, Symptom::SlowReader))
+        .remedies(cx.application_remedies_if(process, Symptom::SlowReader, |step| {
+            let reading = step.setting == "read while computing";
+            if reader.is_some() { !reading } else { reading || unread.is_empty() }
+        }))
         .remedies([
             Remedy::architecture(
                 "Spread the connections over more hosts, or put what buffers much (proxies in front of slow clients) on \
@@ -230,7 +242,7 @@ fn cgroup_finding(cx: &Context<'_>, cgroup: &CgroupMemory) -> Option<Finding> {
     evidence.extend(cgroup.max_bytes.map(|m| Evidence::new("limit", m as f64, "bytes", stat("memory.max"))));
     evidence.extend(throttled.map(|d| {
         let source = format!("{} over {:.1} s", stat("memory.events"), d.seconds);
-        Evidence::new("sock_throttled", d.by as f64, "", source)
+        Evidence::new("sock_throttled", d.by as f64, "times", source)
     }));
     // The process of the cgroup with the most sockets is the one to look at.
     let process = cx.processes().ok().and_then(|p| {
@@ -238,7 +250,8 @@ fn cgroup_finding(cx: &Context<'_>, cgroup: &CgroupMemory) -> Option<Finding> {
             p.list.iter().enumerate().filter(|(_, p)| p.cgroup.as_deref() == Some(cgroup.path.as_str()));
         members.max_by_key(|(_, p)| p.sockets).map(|(i, _)| i as linger_model::aggregate::ProcessIndex)
     });
-    let who = process.map_or(String::new(), |p| format!(" ({})", cx.process_label(Some(p))));
+    let who =
+        process.map_or(String::new(), |p| format!(", among them those of {},", cx.process_label(Some(p))));
     let finding = cx
         .finding(
             severity,

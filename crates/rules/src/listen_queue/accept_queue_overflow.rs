@@ -38,7 +38,7 @@ declare_rule! {
     ///
     /// # Fix safety
     /// Raising somaxconn is safe and changes no existing listener. `tcp_abort_on_overflow` = 1 is not a fix: it turns a
-    /// retry that may succeed into a reset.
+    /// retry that may succeed into a reset, and SYNs are dropped all the same (only completed handshakes get the reset).
     ///
     /// # Sources
     /// include/net/sock.h sk_acceptq_is_full() (`>`, hence one more); net/socket.c __sys_listen(); net/ipv4/tcp_input.c
@@ -152,9 +152,10 @@ fn finding(
     let (queue, limit) = point.fullest().map_or((0, None), |s| (s.socket.queue, s.socket.limit));
     let state = match limit {
         Some(limit) => {
-            format!("its queue holds {} of {} + 1", thousands(queue.into()), thousands(limit.into()))
+            let most = thousands(u64::from(limit) + 1);
+            format!("{} of at most {most} wait in its queue", thousands(queue.into()))
         }
-        None => format!("its queue holds {}", thousands(queue.into())),
+        None => format!("{} wait in its queue", thousands(queue.into())),
     };
     let window = cx.window.seconds();
     // The counter is the namespace's: with several suspects a listener's share is at most what it dropped itself.
@@ -186,7 +187,7 @@ fn finding(
         None => (
             Severity::Warning,
             format!(
-                "{who} does not accept on {label}: {state}, as it did {window:.1} s ago; the next clients are dropped"
+                "{who} does not accept on {label}: {state}, as {window:.1} s ago; the next clients are dropped"
             ),
         ),
     };
@@ -196,24 +197,24 @@ fn finding(
         Some(_) => Confidence::Medium,
         None => Confidence::High,
     };
-    let mut finding =
-        cx.finding(severity, confidence, format!("listener {label}, {who}"), summary)
-            .why(WHY)
-            .evidence(moved.map(|m| cx.moved(COUNTER, m)))
-            .evidence(point.dropped().map(|own| {
-                let source = format!("{} SKMEMINFO over {window:.1} s", origin(table));
-                Evidence::new(format!("drops of the listener {label}"), own as f64, "", source)
-            }))
-            .evidence([Evidence::new(
-                format!("accept queue of {label}"),
-                queue.into(),
-                "connections",
-                origin(table),
-            )])
-            .evidence(limit.map(|l| {
-                Evidence::new(format!("limit of that queue ({label})"), l.into(), "", origin(table))
-            }))
-            .process(owner);
+    let mut finding = cx
+        .finding(severity, confidence, format!("listener {label}, {who}"), summary)
+        .why(WHY)
+        .evidence(moved.map(|m| cx.moved(COUNTER, m)))
+        .evidence(point.dropped().map(|own| {
+            let source = format!("{} SKMEMINFO over {window:.1} s", origin(table));
+            Evidence::new(format!("drops of the listener {label}"), own as f64, "drops", source)
+        }))
+        .evidence([Evidence::new(
+            format!("accept queue of {label}"),
+            queue.into(),
+            "connections",
+            origin(table),
+        )])
+        .evidence(limit.map(|l| {
+            Evidence::new("limit of that queue, which holds one more", l.into(), "connections", origin(table))
+        }))
+        .process(owner);
     if point.point.unaccepted > 0 {
         finding.evidence.push(Evidence::new(
             format!("connections that nobody accepted on {label} (inode 0)"),
@@ -240,12 +241,13 @@ fn finding(
     }
     if cx.now().sysctl_int("net.ipv4.tcp_abort_on_overflow") == Ok(1) {
         finding.why.push_str(
-            " tcp_abort_on_overflow is 1 here: clients whose final ACK meets the full queue get a RST instead.",
+            " tcp_abort_on_overflow is 1 here: clients whose final ACK meets the full queue get a RST; SYNs are dropped \
+             all the same.",
         );
         finding = finding.evidence(cx.setting("net.ipv4.tcp_abort_on_overflow"));
     }
     finding
-        .remedies(cx.application_remedies(owner, Symptom::SlowAccept))
+        .remedies(cx.application_remedies(owner, Symptom::SlowAccept).into_iter().take(2))
         .remedies(backlog_remedies(cx, limit))
 }
 
@@ -256,8 +258,8 @@ pub(crate) fn backlog_remedies(cx: &Context<'_>, limit: Option<u32>) -> Vec<Reme
     let somaxconn = somaxconn.max(0) as u64;
     if limit < somaxconn {
         return vec![Remedy::application(format!(
-            "Pass a larger backlog to listen() than {} and restart. net.core.somaxconn is {} and is not what limits \
-             here. A longer queue helps against bursts only.",
+            "The limit of {} is below net.core.somaxconn ({}): the application asked for no more, or somaxconn was raised \
+             after its listen(). Ask for more in listen() and restart; a longer queue helps against bursts only.",
             thousands(limit),
             thousands(somaxconn)
         ))];

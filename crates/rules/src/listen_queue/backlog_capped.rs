@@ -95,12 +95,21 @@ fn check(cx: &Context<'_>) -> Outcome {
     let names: Vec<String> =
         hit.iter().take(3).map(|p| format!("{} on {}", cx.process_label(p.owner()), p.label())).collect();
     let more = if hit.len() > 3 { format!(" and {} more", hit.len() - 3) } else { String::new() };
-    let what = if bad > 0 {
-        "overflows".to_owned()
-    } else {
-        let queue = hit.first().and_then(|p| p.fullest()).map_or(0, |s| s.socket.queue);
-        format!("holds {} connections", thousands(queue.into()))
+    let several = hit.len() > 1;
+    let what = match (bad > 0, several) {
+        (true, false) => "overflows and its limit equals".to_owned(),
+        (true, true) => format!("overflow (at {bad} of them) and their limits equal"),
+        (false, _) => {
+            let queue = hit.first().and_then(|p| p.fullest()).map_or(0, |s| s.socket.queue);
+            let queue = counted(queue.into(), "connection");
+            if several {
+                format!("fill (the fullest holds {queue}) and their limits equal")
+            } else {
+                format!("holds {queue} and its limit equals")
+            }
+        }
     };
+    let queues = if several { "queues" } else { "queue" };
     let owner = hit.first().and_then(|p| p.owner());
     let mut finding = cx
         .finding(
@@ -108,15 +117,14 @@ fn check(cx: &Context<'_>) -> Outcome {
             if bad > 0 { Confidence::Medium } else { Confidence::Low },
             format!("listener {}", names.join(", ")),
             format!(
-                "The accept queue of {}{more} {what} and its limit equals somaxconn ({}): a larger backlog may have \
-                 been cut down",
+                "The accept {queues} of {}{more} {what} somaxconn ({}): a larger backlog may have been cut down",
                 names.join(", "),
                 thousands(somaxconn)
             ),
         )
         .why(
             "listen() takes min(backlog, somaxconn) and says nothing. The kernel does not tell what was asked for, so \
-             that the application's configuration must. The limit stays as it is until listen() is called again.",
+             the application's configuration must. The limit stays as it is until listen() is called again.",
         )
         .evidence(cx.setting(SOMAXCONN));
     for point in hit.iter().take(3) {
@@ -128,15 +136,16 @@ fn check(cx: &Context<'_>) -> Outcome {
             "connections",
             origin(table),
         ));
-        let limit = limit
-            .map(|l| Evidence::new(format!("limit of that queue ({label})"), l.into(), "", origin(table)));
+        let limit = limit.map(|l| {
+            Evidence::new(format!("limit of that queue ({label})"), l.into(), "connections", origin(table))
+        });
         finding = finding.evidence(limit);
     }
     let limit = u32::try_from(somaxconn).ok();
     finding = finding
         .evidence(overflowed.map(|d| cx.moved("TcpExt.ListenOverflows", d)))
         .process(owner)
-        .remedies(cx.application_remedies(owner, Symptom::SlowAccept))
+        .remedies(cx.application_remedies(owner, Symptom::SlowAccept).into_iter().take(2))
         .remedies(backlog_remedies(cx, limit));
     Outcome::Fired(vec![finding])
 }

@@ -389,9 +389,9 @@ fn sources(cx: &Context<'_>) -> Vec<Evidence> {
     )];
     for group in table.syn_recv_sources.largest(3) {
         // A source that appears once says nothing.
-        if group.count > 1 {
+        if group.count() > 1 {
             let what = format!("half-open requests from {}", group.key);
-            evidence.push(Evidence::new(what, group.count as f64, "requests", sampled.clone()));
+            evidence.push(Evidence::new(what, group.count() as f64, "requests", sampled.clone()));
         }
     }
     evidence

@@ -62,7 +62,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             Severity::Info,
             Confidence::High,
             format!(
-                "The request queue{at} is too small for its load: {} in {:.1} s, {} came back, nothing was dropped",
+                "The request queue{at} is too small for its load: {} sent in {:.1} s, {} came back, nothing was dropped",
                 counted(p.cookies_sent, "SYN cookie"),
                 p.seconds,
                 thousands(p.cookies_back)

@@ -1,5 +1,6 @@
 use crate::{Context, FindingExt, Outcome, Threshold, declare_rule, known, thousands};
 use linger_model::report::{Confidence, Evidence, Finding, Remedy, Severity};
+use linger_model::window::Delta;
 
 static PER_SECOND: Threshold = Threshold {
     key: "rejections_per_second",
@@ -30,7 +31,7 @@ declare_rule! {
     /// # Why it matters
     /// The segment is dropped and an ACK sent. Where a NAT or a load balancer puts several clients behind one address
     /// and reuses its ports, the SYN of one client meets the TIME_WAIT socket of another with a later timestamp: that
-    /// client's connect hangs until its own timestamps pass, or its retries do. "Some users cannot connect, sometimes."
+    /// client's connect waits for a retry, a second or more each. "Some users cannot connect, sometimes."
     ///
     /// # Evidence
     /// TcpExt.PAWSEstab (live connections; on TIME_WAIT too until 6.12) against Tcp.InSegs, TcpExt.PAWSTimewait (since
@@ -77,12 +78,12 @@ fn check(cx: &Context<'_>) -> Outcome {
     {
         findings.push(finding(
             cx,
-            cx.moved(TIME_WAIT, moved),
+            (TIME_WAIT, moved),
             Severity::Warning,
             Confidence::Medium,
             format!(
                 "{} segments met a TIME_WAIT socket with a later timestamp in {:.1} s and were refused, as \
-                         happens to clients behind one NAT or balancer; their connects hang",
+                         happens to clients behind one NAT or balancer; their connects wait for a retry",
                 thousands(moved.by),
                 moved.seconds
             ),
@@ -96,7 +97,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         findings.push(
             finding(
                 cx,
-                cx.moved(ESTAB, estab),
+                (ESTAB, estab),
                 if many_segments { Severity::Warning } else { Severity::Info },
                 if many_segments { Confidence::Medium } else { Confidence::Low },
                 format!(
@@ -112,7 +113,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         findings.push(
             finding(
                 cx,
-                cx.moved(ACTIVE, active),
+                (ACTIVE, active),
                 Severity::Warning,
                 Confidence::Medium,
                 format!(
@@ -139,30 +140,38 @@ fn check(cx: &Context<'_>) -> Outcome {
 
 fn finding(
     cx: &Context<'_>,
-    moved: Evidence,
+    (counter, moved): (&str, Delta),
     severity: Severity,
     confidence: Confidence,
     summary: String,
 ) -> Finding {
+    let why = if counter == ACTIVE {
+        "A SYN-ACK must echo the timestamp of this host's SYN. One that echoes something else is answered with a RST, and \
+         the connect waits for its next try. The counter names no peer."
+    } else {
+        "PAWS drops a segment whose timestamp is older than the last one accepted from the same address and port. \
+         Each host starts its timestamps elsewhere, so clients that share an address and take turns with a port \
+         look like one host whose clock jumps back. The counter names no peer."
+    };
+    // What it is a share of.
+    let all = match counter {
+        ESTAB => "Tcp.InSegs",
+        ACTIVE => "Tcp.ActiveOpens",
+        _ => "Tcp.PassiveOpens",
+    };
     let mut finding = cx
         .finding(severity, confidence, format!("network namespace {}", cx.now().netns.label()), summary)
-        .why(
-            "PAWS drops a segment whose timestamp is older than the last one accepted from the same address and port. \
-             Each host starts its timestamps elsewhere, so clients that share an address and take turns with a port \
-             look like one host whose clock jumps back. The counters name no peer.",
-        )
-        .evidence([moved]);
-    for counter in ["Tcp.InSegs", "Tcp.PassiveOpens", "Tcp.ActiveOpens"] {
-        let moved = cx.window.delta(counter).ok();
-        finding = finding.evidence(moved.map(|moved| cx.moved(counter, moved)));
-    }
+        .why(why)
+        .evidence([cx.moved(counter, moved)])
+        .evidence(cx.window.delta(all).ok().map(|moved| cx.moved(all, moved)));
     // The device in between is likely where most clients seem to come from.
     if let Ok(table) = cx.sockets() {
         let total = table.clients.total();
-        if let Some(group) = table.clients.largest(1).first().filter(|g| total >= 20 && g.count * 2 >= total)
+        if let Some(group) =
+            table.clients.largest(1).first().filter(|g| total >= 20 && g.count() * 2 >= total)
         {
             let what = format!("share of the accepted connections that come from {}", group.key);
-            let share = group.count as f64 / total as f64;
+            let share = group.count() as f64 / total as f64;
             finding.evidence.push(Evidence::new(what, share, "fraction", crate::listen_queue::origin(table)));
         }
     }

@@ -1,4 +1,5 @@
 use crate::{Context, FindingExt, Outcome, Threshold, declare_rule, known, thousands};
+use linger_model::aggregate::ListenPoint;
 use linger_model::record::endpoint;
 use linger_model::report::{Confidence, Evidence, Finding, Remedy, Severity};
 
@@ -14,6 +15,14 @@ static SHARE: Threshold = Threshold {
     default: 0.1,
     unit: "fraction",
     doc: "Resets of one cause ÷ connections opened or attempted (or resets, if more) from which they are told.",
+};
+
+static MOST: Threshold = Threshold {
+    key: "warning_fraction_of_connections",
+    default: 0.5,
+    unit: "fraction",
+    doc: "Resets by peers, or for unread data, ÷ connections opened from which they are a warning: browsers and TLS \
+          clients end many a connection like this.",
 };
 
 static REFUSED_WARNING: Threshold = Threshold {
@@ -39,7 +48,9 @@ declare_rule! {
     /// want of a connection: Tcp.OutRsts less the aborts. Aborts: TCPAbortOnClose (closed with unread data),
     /// TCPAbortOnData (SO_LINGER 0, or data came after close), TCPAbortOnTimeout (the peer was silent),
     /// TCPAbortOnMemory. Health checks that end with a reset and port scans move the same counters slowly; the rate and
-    /// the share of all connections tell them apart. The counters name no peer: resets leave no socket behind.
+    /// the share of all connections tell them apart. Browsers and TLS clients end many connections with a reset, so
+    /// resets by peers and for unread data are information until they are half of all. A name such as localhost that
+    /// means ::1 first, where only 127.0.0.1 is listened on, makes every second connect a refused one: information, too. The counters name no peer: resets leave no socket behind.
     ///
     /// # Fix
     /// Refused connects: start the service, correct the port, take the destination out of the pool. Resets by peers:
@@ -55,7 +66,7 @@ declare_rule! {
     /// TCPAbortOnData, TCPAbortOnLinger); net/ipv4/tcp_input.c tcp_rcv_state_process() (TCPAbortOnData);
     /// net/ipv4/tcp_timer.c tcp_write_err() (TCPAbortOnTimeout), tcp_out_of_resources() (TCPAbortOnMemory);
     /// net/ipv4/tcp_ipv4.c tcp_v4_send_reset() (OutRsts).
-    RS001, "reset-surge", Netns, [PER_SECOND, SHARE, REFUSED_WARNING]
+    RS001, "reset-surge", Netns, [PER_SECOND, SHARE, MOST, REFUSED_WARNING]
 }
 
 /// One cause, with what it moved.
@@ -108,11 +119,16 @@ fn check(cx: &Context<'_>) -> Outcome {
     let beyond = |c: &Cause| {
         per_second(c.n) >= cx.limit(&PER_SECOND) && c.n >= cx.limit(&SHARE) * c.of.max(c.n) && c.n > 0.0
     };
+    let most = |n: f64, of: f64| {
+        if n >= cx.limit(&MOST) * of.max(n) { Severity::Warning } else { Severity::Info }
+    };
+    // Each connect that was refused may have been followed by one that was not: ::1, then 127.0.0.1.
+    let second_try = same && active - refused_there >= 0.9 * refused_there;
     let mut causes = vec![
         Cause {
             n: refused_there,
             of: active,
-            severity: Severity::Warning,
+            severity: if second_try { Severity::Info } else { Severity::Warning },
             confidence: Confidence::Medium,
             subject: "connects of this host",
             what: "connects of this host were refused",
@@ -145,8 +161,8 @@ fn check(cx: &Context<'_>) -> Outcome {
             counters: &["Tcp.OutRsts", "Tcp.ActiveOpens", "Tcp.PassiveOpens"],
             remedies: vec![
                 Remedy::application(
-                    "Check that every service of this host listens (`linger listeners`); `tcpdump 'tcp[13] & 4 != 0'` \
-                     shows ports and peers.",
+                    "Check that every service of this host listens (`linger listeners`). The counters name neither port \
+                     nor peer: `tcpdump -n 'tcp[13] & 4 != 0'` does.",
                 ),
                 Remedy::architecture(
                     "Let the load balancer stop sending to a port before its service stops. Filter scans at the edge.",
@@ -156,12 +172,13 @@ fn check(cx: &Context<'_>) -> Outcome {
         Cause {
             n: by_peer,
             of: opened,
-            severity: Severity::Warning,
+            severity: most(by_peer, opened),
             confidence: Confidence::Medium,
             subject: "resets by peers",
             what: "established connections were reset by their peers",
             why: "Nothing on this side explains them. A proxy or load balancer that has ended an idle connection, a peer \
-                  that restarted or crashed, or one that closes with unread data resets like this.",
+                  that restarted or crashed, or one that closes with unread data resets like this; so do browsers that give \
+                  a page up, and health checks.",
             counters: &["Tcp.EstabResets", ON_CLOSE, ON_DATA, ON_TIMEOUT, ON_MEMORY],
             remedies: vec![
                 Remedy::application(
@@ -176,7 +193,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         Cause {
             n: on_close,
             of: opened,
-            severity: Severity::Warning,
+            severity: most(on_close, opened),
             confidence: Confidence::High,
             subject: "connections closed with unread data",
             what: "connections were reset because a process here closed them with unread data",
@@ -273,9 +290,13 @@ fn finding(cx: &Context<'_>, cause: Cause, seconds: f64, same: bool) -> Finding 
         )
         .why(cause.why);
     if same && refused {
-        finding.why.push_str(
-            " As many resets were sent by this namespace itself: both ends are here, and a local service is missing.",
-        );
+        finding.why.push_str(match cause.severity {
+            Severity::Info => {
+                " As many resets were sent by this namespace itself, and as many connects succeeded: a name such as \
+                 localhost that means ::1 first, where nothing listens, looks like this, and the second try succeeds."
+            }
+            _ => " As many resets were sent by this namespace itself: both ends are here, and a local service is missing.",
+        });
         finding =
             finding.evidence(cx.window.delta("Tcp.OutRsts").ok().map(|moved| cx.moved("Tcp.OutRsts", moved)));
     }
@@ -283,15 +304,13 @@ fn finding(cx: &Context<'_>, cause: Cause, seconds: f64, same: bool) -> Finding 
         let moved = cx.window.delta(counter).ok().filter(|d| d.by > 0);
         finding = finding.evidence(moved.map(|moved| cx.moved(counter, moved)));
     }
-    if refused {
-        for gone in vanished_listeners(cx).into_iter().take(3) {
-            finding.evidence.push(Evidence::new(
-                format!("listener {gone}, gone since the first sample"),
-                1.0,
-                "listeners",
-                format!("sock_diag over {seconds:.1} s"),
-            ));
-        }
+    let gone = if refused { vanished_listeners(cx) } else { Vec::new() };
+    if !gone.is_empty() {
+        let names = gone.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let more = if gone.len() > 3 { format!(" and {} more", gone.len() - 3) } else { String::new() };
+        finding.summary.push_str(&format!("; gone since the first sample: the listener {names}{more}"));
+        let source = format!("sock_diag over {seconds:.1} s");
+        finding.evidence.push(Evidence::new("listeners gone", gone.len() as f64, "listeners", source));
     }
     finding.remedies(cause.remedies)
 }
@@ -303,7 +322,12 @@ fn vanished_listeners(cx: &Context<'_>) -> Vec<String> {
         now.listeners.iter().any(|l| l.port == port && (l.addr == addr || l.addr.is_unspecified()))
     };
     let gone = before.listeners.iter().filter(|l| !still(l.addr, l.port));
-    gone.map(|l| endpoint(l.addr, l.port)).collect()
+    let processes = cx.window.first().host.processes.as_ref().ok();
+    let whose = |l: &ListenPoint| {
+        let process = processes?.get(l.sockets.first()?.owner?)?;
+        Some(format!(" of {}", process.label()))
+    };
+    gone.map(|l| format!("{}{}", endpoint(l.addr, l.port), whose(l).unwrap_or_default())).collect()
 }
 
 #[cfg(test)]
@@ -369,9 +393,17 @@ mod tests {
             assert_eq!(findings.len(), 1, "{findings:?}");
             (findings[0].severity, findings[0].subject.split(',').next().unwrap_or_default().to_owned())
         };
-        assert_eq!(one(&[("Tcp.EstabResets", 20)]), (Severity::Warning, "resets by peers".into()));
-        let aborted = [("Tcp.EstabResets", 50), ("Tcp.OutRsts", 50), ("TcpExt.TCPAbortOnClose", 50)];
-        assert_eq!(one(&aborted), (Severity::Warning, "connections closed with unread data".into()));
+        let by_peers = |n| one(&[("Tcp.EstabResets", n)]);
+        assert_eq!(by_peers(20), (Severity::Info, "resets by peers".into()), "browsers give pages up");
+        assert_eq!(by_peers(99).0, Severity::Info);
+        assert_eq!(by_peers(100), (Severity::Warning, "resets by peers".into()));
+        let aborted = |n| one(&[("Tcp.EstabResets", n), ("Tcp.OutRsts", n), ("TcpExt.TCPAbortOnClose", n)]);
+        assert_eq!(
+            aborted(50),
+            (Severity::Info, "connections closed with unread data".into()),
+            "TLS clients"
+        );
+        assert_eq!(aborted(100).0, Severity::Warning);
         let lingering = [("Tcp.EstabResets", 50), ("Tcp.OutRsts", 50), ("TcpExt.TCPAbortOnData", 50)];
         assert_eq!(one(&lingering), (Severity::Info, "connections aborted by this side".into()));
         let scan = [("Tcp.OutRsts", 99)];
@@ -395,6 +427,11 @@ mod tests {
             fired(after(&[("Tcp.AttemptFails", 500), ("Tcp.ActiveOpens", 500), ("Tcp.OutRsts", 503)]));
         assert_eq!(findings.len(), 1);
         assert!(findings[0].why.contains("both ends are here"), "{}", findings[0].why);
+        assert_eq!(findings[0].severity, Severity::Warning);
+        // localhost: ::1 is refused, 127.0.0.1 answers.
+        let twice =
+            fired(after(&[("Tcp.AttemptFails", 500), ("Tcp.ActiveOpens", 1000), ("Tcp.OutRsts", 500)]));
+        assert_eq!((twice.len(), twice[0].severity), (1, Severity::Info));
     }
 
     #[test]

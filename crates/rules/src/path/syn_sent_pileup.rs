@@ -41,8 +41,9 @@ declare_rule! {
     ///
     /// # Why it matters
     /// Each hanging connect holds a caller (a thread, a request, a pool slot) and a local port until the application
-    /// gives up, or the kernel does after about 130 s with the default `tcp_syn_retries` = 6. Callers pile up behind
-    /// them: a dead backend so takes its healthy clients down.
+    /// gives up, or the kernel does: after 131 s with the defaults since 6.5 (`tcp_syn_retries` = 6 and
+    /// `tcp_syn_linear_timeouts` = 4: ten retries), after 127 s before, after 7 s with `tcp_syn_retries` = 2. Callers
+    /// pile up behind them: a dead backend so takes its healthy clients down.
     ///
     /// # Evidence
     /// SYN_SENT sockets for each destination address and port, and how many of them retransmit. A connect that is a few
@@ -61,8 +62,9 @@ declare_rule! {
     /// everybody, shortens the wait of every connect in the namespace, also on paths that are just slow or lossy.
     ///
     /// # Sources
-    /// net/ipv4/tcp_timer.c tcp_write_timeout(); Documentation/networking/ip-sysctl.rst tcp_syn_retries (127 s, and
-    /// 131 s since tcp_syn_linear_timeouts in 6.5). RFC 6298 section 2: the first retransmission after 1 s.
+    /// net/ipv4/tcp_timer.c tcp_write_timeout(), retransmits_timed_out(); Documentation/networking/ip-sysctl.rst
+    /// tcp_syn_retries. RFC 6298 section 2: the first retransmission after 1 s. Measured on 6.18: `tcp_syn_retries` 1
+    /// gives up after 3 s, 2 after 7 s, 6 after 131 s.
     SS001, "syn-sent-pileup", Netns, [MIN_RETRANSMITTING, SHARE, CRITICAL, SPREAD]
 }
 
@@ -159,6 +161,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, to: (Addr, u16), d: &Destinati
          without a word. A host that is up and does not listen would refuse at once."
             .to_owned()
     };
+    let (retries, linear) = syn_retries(cx);
     cx.finding(
         severity,
         Confidence::High,
@@ -170,34 +173,68 @@ fn finding(cx: &Context<'_>, table: &SocketTable, to: (Addr, u16), d: &Destinati
         ),
     )
     .why(format!(
-        "The kernel sends an unanswered SYN again after 1 s and keeps trying for about 130 s (tcp_syn_retries = 6); the \
-         caller waits as long, unless the application has a connect timeout. {cause}"
+        "The kernel sends an unanswered SYN again after 1 s and gives up after about {:.0} s (tcp_syn_retries = {retries}); \
+         the caller waits as long, unless the application has a connect timeout. {cause}",
+        gives_up_after(retries, linear)
     ))
     .evidence([
         Evidence::new(format!("SYN_SENT sockets towards {name}"), d.syn_sent as f64, "sockets", origin(table)),
-        Evidence::new(format!("of those, SYN sent again ({name})"), d.again as f64, "sockets", origin(table)),
+        Evidence::new("of those, SYN sent again", d.again as f64, "sockets", origin(table)),
         Evidence::new(format!("other connections to {name}, TIME_WAIT included"), d.answered as f64, "sockets", origin(table)),
     ])
     .evidence(cx.window.delta("TcpExt.TCPSynRetrans").ok().map(|moved| cx.moved("TcpExt.TCPSynRetrans", moved)))
     .evidence(cx.setting("net.ipv4.tcp_syn_retries"))
     .process(d.owner)
     .remedies(cx.application_remedies(d.owner, Symptom::ConnectTimeout))
-    .remedies(remedies())
+    .remedies(remedies(retries, linear))
 }
 
-fn remedies() -> [Remedy; 2] {
+/// `tcp_syn_retries`, and `tcp_syn_linear_timeouts` where the kernel has it.
+fn syn_retries(cx: &Context<'_>) -> (u32, u32) {
+    let setting = |key: &str| u32::try_from(cx.now().sysctl_int(key).ok()?).ok();
+    let linear = setting("net.ipv4.tcp_syn_linear_timeouts");
+    let default = if cx.now().host.kernel.at_least(6, 5) { 4 } else { 0 };
+    (setting("net.ipv4.tcp_syn_retries").unwrap_or(6), linear.unwrap_or(default))
+}
+
+/// Seconds after which connect() fails with ETIMEDOUT: what plain doubling from 1 s would take, rounded up to the next
+/// retry. `linear` more retries come a second apart at first.
+fn gives_up_after(retries: u32, linear: u32) -> f64 {
+    const LONGEST_S: f64 = 120.0;
+    let doubling = (0..=retries.min(127)).map(|n| f64::from(n.min(30)).exp2().min(LONGEST_S)).sum::<f64>();
+    let (mut at, mut pause, mut sent) = (0.0, 1.0f64, 0);
+    while at < doubling {
+        at += pause;
+        sent += 1;
+        if sent > linear {
+            pause = (pause * 2.0).min(LONGEST_S);
+        }
+    }
+    at
+}
+
+fn remedies(retries: u32, linear: u32) -> Vec<Remedy> {
+    let lower = (retries > 3).then(|| {
+        Remedy::kernel(
+            Applicability::Unsafe,
+            "net.ipv4.tcp_syn_retries=3",
+            format!(
+                "Ends each hanging connect after about {:.0} s instead of {:.0} s, for the whole namespace, slow and lossy \
+                 paths included. It hides the fault; prefer the application's timeout (or TCP_SYNCNT on its sockets).",
+                gives_up_after(3, linear),
+                gives_up_after(retries, linear)
+            ),
+        )
+    });
     [
         Remedy::architecture(
             "Check the peer and the path: `linger check` there (LQ001), then firewalls and routes between. Take a dead \
              destination out of the pool; let a circuit breaker answer for it.",
         ),
-        Remedy::kernel(
-            Applicability::Unsafe,
-            "net.ipv4.tcp_syn_retries=3",
-            "Ends each hanging connect after about 15 s, for the whole namespace, slow and lossy paths included. It \
-             hides the fault; prefer the application's timeout (or TCP_SYNCNT on its sockets).",
-        ),
     ]
+    .into_iter()
+    .chain(lower)
+    .collect()
 }
 
 fn spread_finding(
@@ -241,6 +278,7 @@ fn spread_finding(
 
 #[cfg(test)]
 mod tests {
+    use super::gives_up_after;
     use crate::Outcome;
     use crate::testing::*;
     use linger_model::report::Severity;
@@ -279,6 +317,17 @@ mod tests {
         let mut last = client(Vec::new());
         last.no_sockets = true;
         golden!([last]);
+    }
+
+    #[test]
+    fn the_time_until_the_kernel_gives_up_is_what_was_measured() {
+        assert_eq!([gives_up_after(1, 4), gives_up_after(2, 4), gives_up_after(6, 4)], [3.0, 7.0, 131.0]);
+        assert_eq!([gives_up_after(6, 0), gives_up_after(3, 0), gives_up_after(3, 4)], [127.0, 15.0, 19.0]);
+        assert!(gives_up_after(127, 127) < 20_000.0);
+        let quick = client(connects(20, 20, "10.0.0.9")).sysctl("net.ipv4.tcp_syn_retries", "2");
+        let finding = first(quick).expect("fires");
+        assert!(finding.why.contains("gives up after about 7 s"), "{}", finding.why);
+        assert!(finding.remedies.iter().all(|r| r.sysctl.is_none()), "it is lower already");
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn check(cx: &Context<'_>) -> Outcome {
 fn application(cx: &Context<'_>, process: ProcessIndex) -> Vec<Remedy> {
     let keep_alive = cx.application_remedies(Some(process), Symptom::ShortConnections);
     let ports = cx.application_remedies(Some(process), Symptom::ProxyPorts);
-    keep_alive.into_iter().take(3).chain(ports.into_iter().take(3)).collect()
+    keep_alive.into_iter().take(2).chain(ports.into_iter().take(1)).collect()
 }
 
 /// What a process accepted: live connections, and what its listeners have in TIME_WAIT.

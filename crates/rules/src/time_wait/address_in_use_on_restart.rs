@@ -105,7 +105,8 @@ fn check(cx: &Context<'_>) -> Outcome {
             )
             .why(
                 "bind() refuses a port with sockets on it, TIME_WAIT included, unless both they and the new socket have \
-                 SO_REUSEADDR. If the server was stopped on purpose, there is nothing to do.",
+                 SO_REUSEADDR. So after the server learns to set it, the first restart can still fail for 60 s. If the \
+                 server was stopped on purpose, there is nothing to do.",
             )
             .evidence(evidence)
             .evidence(longest)
@@ -125,7 +126,7 @@ struct Left {
 }
 
 fn gather(groups: &Groups<(Addr, u16), u32>) -> impl Iterator<Item = Left> {
-    groups.iter().map(|g| Left { addr: g.key.0, port: g.key.1, sockets: g.count, longest_ms: g.value })
+    groups.iter().map(|g| Left { addr: g.key.0, port: g.key.1, sockets: g.count(), longest_ms: g.value })
 }
 
 #[cfg(test)]

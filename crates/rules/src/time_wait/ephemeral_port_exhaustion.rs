@@ -5,7 +5,7 @@ use linger_model::aggregate::{Tuple, TupleStats};
 use linger_model::record::endpoint;
 use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
 use linger_model::snapshot::Reading;
-use linger_model::{Finding, State};
+use linger_model::{Finding, SocketTable, State};
 
 static WARNING_FRACTION: Threshold = Threshold {
     key: "warning_fraction",
@@ -62,7 +62,8 @@ declare_rule! {
     /// the socket is not connected). FIN_WAIT2 minisockets count as used. The rate comes from the remaining times of
     /// the TIME_WAIT sockets: what was made in the last 10 s. If rate × 60 s plus the live connections pass what is
     /// available, the ports run out within a minute. Timestamps are known from live connections only: a TIME_WAIT
-    /// socket does not show them, so without a live connection they are assumed, and the finding says so.
+    /// socket does not show them, so without a live connection they are assumed, and the finding says so. Ports bound
+    /// before connect() are estimated: bind() to port 0 takes first the parity that connect() tries last.
     ///
     /// # Fix
     /// Application: keep connections alive, use a pool with a limit. Architecture: more destination addresses or ports,
@@ -111,6 +112,8 @@ pub(crate) struct Pressed<'a> {
     pub tuple: Tuple,
     pub stats: &'a TupleStats,
     pub ports: PortUse,
+    /// Estimate of the ports bound before connect(), over all destinations, and of how many bind() takes first.
+    pub prebound: Option<(u32, u32)>,
     pub shortage: Shortage,
     pub severity: Severity,
     pub confidence: Confidence,
@@ -129,11 +132,13 @@ pub(crate) fn projection_fraction(cx: &Context<'_>) -> f64 {
 /// Every tuple whose ports are short, worst first.
 pub(crate) fn pressed<'a>(cx: &Context<'a>, ports: &Ports) -> Reading<Vec<Pressed<'a>>> {
     let table = cx.now().sockets.as_ref().map_err(Clone::clone)?;
+    let prebound = prebound(ports, table);
     let mut found: Vec<Pressed<'a>> = table
         .tuples
         .iter()
         .filter(|group| group.value.in_range > 0)
         .filter_map(|group| judge(cx, group.key, &group.value, ports.usage(&group.key, &group.value)))
+        .map(|one| Pressed { prebound, ..one })
         .collect();
     found.sort_by(|a, b| {
         (b.severity.cmp(&a.severity))
@@ -172,7 +177,18 @@ fn judge<'a>(cx: &Context<'_>, tuple: Tuple, stats: &'a TupleStats, ports: PortU
     } else {
         return None;
     };
-    Some(Pressed { tuple, stats, ports, shortage, severity, confidence })
+    Some(Pressed { tuple, stats, ports, prebound: None, shortage, severity, confidence })
+}
+
+/// Ports that look bound before connect(), of how many that bind() takes first.
+fn prebound(ports: &Ports, table: &SocketTable) -> Option<(u32, u32)> {
+    let of = ports.usable.saturating_sub(ports.first_parity_usable);
+    ports.prebound(table).filter(|n| *n > 0 && of > 0).map(|n| (n, of))
+}
+
+/// Whether so many ports bound before connect() are worth a word, or an advice.
+fn is_share(prebound: Option<(u32, u32)>, share: f64) -> bool {
+    prebound.is_some_and(|(n, of)| f64::from(n) >= share * f64::from(of))
 }
 
 /// Whether the tuple has more ports in use than at the window's beginning; `None` without a past.
@@ -215,7 +231,7 @@ impl Pressed<'_> {
                 ports.reuse.why()
             ),
             Shortage::Filling(left) => format!(
-                "{used} and run out in about {left:.0} s at {:.0} new per second: {}",
+                "{used} and run out in about {left:.0} s at {:.0} new a second: {}",
                 ports.rate_per_s.unwrap_or(0.0),
                 ports.reuse.why()
             ),
@@ -242,25 +258,27 @@ impl Pressed<'_> {
             count(&format!("local ports in use towards {towards}"), ports.used),
             count("of those, in TIME_WAIT", stats.state(State::TimeWait).min(ports.used)),
             count("of those, that connect() can take back", ports.reusable),
-            Evidence::new(
-                "local ports available",
-                f64::from(ports.available()),
-                "ports",
-                if ports.bound > 0 {
-                    "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports and bound ports"
-                } else {
-                    "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports"
-                },
-            ),
         ];
         for (what, value) in [
             ("of those, in FIN_WAIT2 without a process", stats.fin_wait2_mini),
             ("of those, in SYN_SENT", stats.state(State::SynSent)),
-            ("ports that a bind() holds, lost for every destination", ports.bound),
         ] {
             if value > 0 {
                 out.push(count(what, value));
             }
+        }
+        out.push(Evidence::new(
+            "local ports available",
+            f64::from(ports.available()),
+            "ports",
+            if ports.bound > 0 {
+                "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports and bound ports"
+            } else {
+                "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports"
+            },
+        ));
+        if ports.bound > 0 {
+            out.push(count("ports that a bind() holds, lost for every destination", ports.bound));
         }
         if let Some(rate) = ports.rate_per_s {
             let how = format!("remaining times of the TIME_WAIT sockets ({source}), last 10 s");
@@ -277,6 +295,9 @@ impl Pressed<'_> {
         if let Some(share) = ports.prebound_share.filter(|share| *share >= 0.1) {
             let share = (share * 100.0).round() / 100.0;
             out.push(Evidence::new("bound before connect()", share, "fraction", "estimate from port parity"));
+        }
+        if let Some((n, _)) = self.prebound.filter(|_| is_share(self.prebound, 0.1)) {
+            out.push(prebound_evidence(n));
         }
         if ports.reuse.wanted() && stats.path.timestamps + stats.path.no_timestamps > 0 {
             out.push(Evidence::new(
@@ -297,13 +318,16 @@ impl Pressed<'_> {
     pub(crate) fn remedies(&self, range: &Ports, application: Vec<Remedy>) -> Vec<Remedy> {
         let ports = &self.ports;
         let mut out = Vec::new();
-        if ports.prebound_share.is_some_and(|share| share >= 0.5) {
-            out.push(Remedy::application(
-                "Most of these ports look bound before connect(); such a port is lost for every destination. Set \
-                 IP_BIND_ADDRESS_NO_PORT (Linux 4.2) before bind() to a source address: connect() then picks the port.",
-            ));
+        let here = ports.prebound_share.is_some_and(|share| share >= 0.5);
+        if here || is_share(self.prebound, 0.5) {
+            let which = if here { "Most of these" } else { "Many" };
+            out.push(Remedy::application(format!(
+                "{which} ports look bound before connect(); such a port is lost for every destination. Set \
+                 IP_BIND_ADDRESS_NO_PORT (Linux 4.2) before bind() to a source address: connect() then picks the port."
+            )));
         }
         out.extend(application);
+        out.truncate(3);
         out.push(Remedy::architecture(
             "Spread the connections: each further destination address or port, and each further source address, brings a \
              full port range of its own.",
@@ -313,18 +337,26 @@ impl Pressed<'_> {
     }
 }
 
-/// Settings that give connect() more ports.
+fn prebound_evidence(ports: u32) -> Evidence {
+    let what = "ports that look bound before connect(), lost for every destination";
+    let how = "estimate from port parity, live connections to all destinations";
+    Evidence::new(what, f64::from(ports), "ports", how)
+}
+
+/// Settings that give connect() more ports; two at the most.
 pub(crate) fn kernel_remedies(range: &Ports, ports: &PortUse, stats: &TupleStats) -> Vec<Remedy> {
     let mut out = Vec::new();
     let shows_none = stats.path.timestamps == 0 && stats.path.no_timestamps > 0;
-    if !range.timestamps {
+    // Ports that live connections hold come back with no setting.
+    let time_wait = u64::from(stats.state(State::TimeWait)) * 4 >= u64::from(ports.hard_used.max(1));
+    if !range.timestamps && time_wait {
         out.push(Remedy::kernel(
             Applicability::Safe,
             "net.ipv4.tcp_timestamps=1",
             "Turn timestamps on: without them no TIME_WAIT socket can be reused. Holds for new connections.",
         ));
     }
-    if !ports.reuse.wanted() && (!shows_none || !range.timestamps) {
+    if !ports.reuse.wanted() && time_wait && (!shows_none || !range.timestamps) {
         let proof = if stats.path.timestamps > 0 {
             "the live connections here do"
         } else {
@@ -338,6 +370,13 @@ pub(crate) fn kernel_remedies(range: &Ports, ports: &PortUse, stats: &TupleStats
                  timestamps ({proof}), for outgoing connections, in this namespace.",
                 range.reuse_delay_s
             ),
+        ));
+    }
+    if u64::from(stats.fin_wait2_mini) * 4 >= u64::from(ports.hard_used.max(1)) {
+        out.push(Remedy::kernel(
+            Applicability::Safe,
+            "net.ipv4.tcp_fin_timeout=15",
+            "Many ports are in FIN_WAIT2 and wait for the peer's FIN: this shortens that wait. It does nothing for TIME_WAIT.",
         ));
     }
     if range.usable < DEFAULT_PORTS {
@@ -358,13 +397,7 @@ pub(crate) fn kernel_remedies(range: &Ports, ports: &PortUse, stats: &TupleStats
              all servers into net.ipv4.ip_local_reserved_ports.",
         ));
     }
-    if u64::from(stats.fin_wait2_mini) * 4 >= u64::from(ports.hard_used.max(1)) {
-        out.push(Remedy::kernel(
-            Applicability::Safe,
-            "net.ipv4.tcp_fin_timeout=15",
-            "Many ports are in FIN_WAIT2 and wait for the peer's FIN: this shortens that wait. It does nothing for TIME_WAIT.",
-        ));
-    }
+    out.truncate(2);
     out
 }
 
@@ -384,13 +417,12 @@ fn check(cx: &Context<'_>) -> Outcome {
     let table = known!(&cx.now().sockets);
     let ports = known!(Ports::read(cx.now()));
     let pressed = known!(pressed(cx, &ports));
-    let mut findings: Vec<Finding> = bound_ports(cx, &ports).into_iter().collect();
+    let mut findings: Vec<Finding> = bound_ports(cx, table, &ports).into_iter().collect();
     let shown = SHOWN - findings.len();
     for one in pressed.iter().take(shown) {
         let owner = one.stats.owner;
-        let who = owner.map_or(String::new(), |_| {
-            format!("; live connections there belong to {}", cx.process_label(owner))
-        });
+        let who = owner
+            .map_or(String::new(), |_| format!("; the live ones are mostly of {}", cx.process_label(owner)));
         findings.push(
             cx.finding(
                 one.severity,
@@ -402,11 +434,15 @@ fn check(cx: &Context<'_>) -> Outcome {
             .evidence(one.evidence(cx))
             .remedies(match one.shortage {
                 Shortage::TakenBack => Vec::new(),
-                _ => one.remedies(&ports, cx.application_remedies(owner, Symptom::ShortConnections)),
+                _ => {
+                    let symptom = Symptom::ShortConnections;
+                    one.remedies(&ports, cx.client_remedies(owner, symptom, one.tuple.dport, 3, |_| true))
+                }
             })
             .process(owner),
         );
     }
+    findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     note_more(&mut findings, pressed.len().saturating_sub(shown), "tuples", socket_source(table));
     if findings.is_empty() { Outcome::Clear(clear(table, &ports)) } else { Outcome::Fired(findings) }
 }
@@ -439,18 +475,20 @@ fn why(one: &Pressed<'_>, ports: &Ports) -> String {
 }
 
 /// Ports that a bind() holds are lost for every destination.
-fn bound_ports(cx: &Context<'_>, ports: &Ports) -> Option<Finding> {
+fn bound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<Finding> {
     let share = if ports.usable == 0 { 1.0 } else { f64::from(ports.bound) / f64::from(ports.usable) };
     let severity = if share >= limit(cx, &CRITICAL_FRACTION) {
         Severity::Critical
     } else if share >= limit(cx, &WARNING_FRACTION) {
         Severity::Warning
     } else {
-        return None;
+        return prebound_ports(cx, table, ports);
     };
     let summary = if ports.usable == 0 {
-        "ip_local_reserved_ports covers all of ip_local_port_range: connect() has no local port to choose"
-            .to_owned()
+        format!(
+            "ip_local_reserved_ports covers all of ip_local_port_range ({} to {}): connect() has no local port to choose",
+            ports.range.low, ports.range.high
+        )
     } else {
         format!(
             "{} of {} local ports are held by bind() ({}): connect() skips them for every destination",
@@ -459,7 +497,7 @@ fn bound_ports(cx: &Context<'_>, ports: &Ports) -> Option<Finding> {
             percent(share)
         )
     };
-    let source = cx.sockets().map_or("sock_diag", socket_source);
+    let source = socket_source(table);
     let finding = cx
         .finding(severity, Confidence::High, format!("network namespace {}", cx.now().netns.label()), summary)
         .why(
@@ -492,7 +530,46 @@ fn bound_ports(cx: &Context<'_>, ports: &Ports) -> Option<Finding> {
     Some(finding)
 }
 
-fn clear(table: &linger_model::SocketTable, ports: &Ports) -> String {
+/// Ports that were bound before connect() are lost for every destination, too; how many can only be estimated.
+fn prebound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<Finding> {
+    let (n, of) = prebound(ports, table).filter(|all| is_share(Some(*all), limit(cx, &WARNING_FRACTION)))?;
+    let most = table.tuples.iter().max_by_key(|g| (g.value.in_range - g.value.first_parity, g.key))?;
+    let owner = most.value.owner;
+    let whose = owner.map_or(String::new(), |_| format!(", most by {}", cx.process_label(owner)));
+    let finding = cx
+        .finding(
+            Severity::Info,
+            Confidence::Low,
+            owner.map_or_else(|| tuple_label(&most.key), |_| cx.process_label(owner)),
+            format!(
+                "{} of the {} local ports that bind() takes first look bound before connect(){whose}: connect() skips \
+                 such a port for every destination",
+                thousands(n.into()),
+                thousands(of.into())
+            ),
+        )
+        .why(
+            "bind() to a source address with port 0 takes a port at once, for all destinations together, and first the \
+             ports that connect() tries last. When none is left, that bind() fails with EADDRINUSE.",
+        )
+        .evidence([
+            prebound_evidence(n),
+            Evidence::new(
+                "ports with the parity that bind() takes first",
+                f64::from(of),
+                "ports",
+                "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports",
+            ),
+        ])
+        .remedies([Remedy::application(
+            "Set IP_BIND_ADDRESS_NO_PORT (Linux 4.2) before bind() to a source address: connect() then picks the port, \
+             for one destination only.",
+        )])
+        .process(owner);
+    Some(finding)
+}
+
+fn clear(table: &SocketTable, ports: &Ports) -> String {
     let busiest = table
         .tuples
         .iter()
@@ -681,6 +758,45 @@ mod tests {
         let bound = (40_000..40_960)
             .map(|port| SocketRecord::new(State::BoundInactive, ip("127.0.0.9"), port, ip("0.0.0.0"), 0));
         golden!([small().sockets(bound)]);
+    }
+
+    #[test]
+    fn ports_bound_before_connect_are_told_over_all_destinations() {
+        // bind() took odd ports, each towards a destination of its own: no tuple shows it.
+        let odd = |n: u16| {
+            (0..n).flat_map(|i| {
+                let one = many(
+                    1,
+                    State::Established,
+                    LOCAL,
+                    40_001 + 2 * i,
+                    &format!("10.1.{}.{}", i / 250, i % 250),
+                    443,
+                );
+                held_by(one, 0)
+            })
+        };
+        let Outcome::Fired(findings) = run(&RULE, [small().process(7, "fetcher").sockets(odd(450))]) else {
+            panic!("fires")
+        };
+        assert_eq!((findings.len(), findings[0].severity), (1, Severity::Info));
+        assert_eq!(findings[0].subject, "fetcher (pid 7)");
+        assert!(findings[0].summary.starts_with("450 of the 500 local ports"), "{}", findings[0].summary);
+        assert!(matches!(run(&RULE, [small().sockets(odd(300))]), Outcome::Clear(_)), "some");
+        // Where one destination has used up the first half, connect() itself takes odd ports.
+        let first_half = to_peer(1000, State::Established, 40_000).into_iter().filter(|s| s.sport % 2 == 0);
+        let Outcome::Fired(findings) = run(&RULE, [small().sockets(odd(450)).sockets(first_half)]) else {
+            panic!("fires")
+        };
+        assert!(findings.iter().all(|f| !f.summary.contains("before connect()")), "{findings:#?}");
+    }
+
+    #[test]
+    fn no_setting_is_proposed_that_cannot_help() {
+        let live = small().sockets(with_info(to_peer(960, State::Established, 40_000), |_| ()));
+        let Outcome::Fired(findings) = run(&RULE, [live]) else { panic!("fires") };
+        let settings: Vec<_> = findings[0].remedies.iter().filter_map(|r| r.sysctl.as_deref()).collect();
+        assert_eq!(settings, ["net.ipv4.ip_local_port_range=32768 60999"], "none is in TIME_WAIT");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::ephemeral_port_exhaustion::{note_more, pressed, projection_fraction};
-use crate::ports::{Ports, TIME_WAIT_S, percent, socket_source, tuple_label};
+use crate::ports::{Ports, TIME_WAIT_S, percent, socket_source, time_wait_buckets, tuple_label};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{Tuple, TupleStats};
@@ -83,7 +83,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         return Outcome::Clear(clear(table));
     }
     let ports = known!(Ports::read(cx.now()));
-    let buckets = known!(cx.now().sysctl_int("net.ipv4.tcp_max_tw_buckets")).max(0) as f64;
+    let buckets = known!(time_wait_buckets(cx.now())).map(|n| n as f64);
     let pressed = known!(pressed(cx, &ports));
     let made_10s: u32 = table.time_wait_made.iter().take(10).sum();
     let all_rate = f64::from(made_10s) / 10.0;
@@ -96,8 +96,10 @@ fn check(cx: &Context<'_>) -> Outcome {
                 && used.rate_per_s.unwrap_or(0.0) * used.reuse.stuck_share() * TIME_WAIT_S
                     >= threat_fraction * f64::from(used.available()));
         let buckets_threatened = rate(stats) * 2.0 >= all_rate
-            && time_wait as f64 >= projection_fraction(cx) * buckets
-            && all_rate * TIME_WAIT_S >= threat_fraction * buckets;
+            && buckets.is_some_and(|buckets| {
+                time_wait as f64 >= projection_fraction(cx) * buckets
+                    && all_rate * TIME_WAIT_S >= threat_fraction * buckets
+            });
         (ports_threatened, buckets_threatened)
     };
     let mut findings: Vec<_> = busy
@@ -106,12 +108,14 @@ fn check(cx: &Context<'_>) -> Outcome {
         .map(|(tuple, stats)| {
             let used = ports.usage(tuple, stats);
             let (ports_threatened, buckets_threatened) = severity_of(tuple, stats);
+            let in_a_minute = thousands((rate(stats) * TIME_WAIT_S) as u64);
+            let available = thousands(used.available().into());
             let consequence = if ports_threatened {
-                "which its local ports do not carry for long".to_owned()
-            } else if buckets_threatened {
+                format!("which in their 60 s of TIME_WAIT take up {in_a_minute} of its {available} local ports")
+            } else if let Some(buckets) = buckets.filter(|_| buckets_threatened) {
                 format!("which comes near tcp_max_tw_buckets ({})", thousands(buckets as u64))
             } else {
-                format!("which its local ports carry ({} in use)", percent(used.used_fraction()))
+                format!("which its {available} local ports carry ({} in use)", percent(used.used_fraction()))
             };
             let source = socket_source(table);
             let from = format!("remaining times of the TIME_WAIT sockets ({source})");
@@ -139,11 +143,11 @@ fn check(cx: &Context<'_>) -> Outcome {
                 Evidence::new("the same over a minute", (f64::from(stats.made_60s) / 6.0).round() / 10.0, "/s", format!("{from}, last 60 s")),
                 Evidence::new("TIME_WAIT made in all", all_rate, "/s", format!("{from}, last 10 s")),
                 Evidence::new(format!("local ports in use towards {target}"), f64::from(used.used), "ports", source),
-                Evidence::new("local ports available", f64::from(used.available()), "ports", "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports and bound ports"),
                 Evidence::new("of those, that connect() can take back", f64::from(used.reusable), "ports", source),
+                Evidence::new("local ports available", f64::from(used.available()), "ports", "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports and bound ports"),
             ])
             .evidence(cx.setting("net.ipv4.tcp_max_tw_buckets"))
-            .remedies(cx.application_remedies(stats.owner, Symptom::ShortConnections))
+            .remedies(cx.client_remedies(stats.owner, Symptom::ShortConnections, tuple.dport, 3, |_| true))
             .remedies(ports_threatened.then(|| {
                 Remedy::architecture(
                     "Until connections are kept: more destination addresses or ports, or more source addresses, each with \
@@ -256,5 +260,7 @@ mod tests {
         let few_buckets =
             host().sysctl("net.ipv4.tcp_max_tw_buckets", "7000").sockets(churn(6_000, "10.0.0.2"));
         assert_eq!(severity(run(&RULE, [few_buckets])), Severity::Warning);
+        let no_limit = host().sysctl("net.ipv4.tcp_max_tw_buckets", "-1").sockets(churn(6_000, "10.0.0.2"));
+        assert_eq!(severity(run(&RULE, [no_limit])), Severity::Info, "below 0 there is no limit");
     }
 }

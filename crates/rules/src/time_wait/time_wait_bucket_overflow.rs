@@ -1,5 +1,8 @@
+use crate::closing::places;
+use crate::ports::{socket_source, time_wait_buckets};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
+use linger_model::State;
 use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
 
 static MIN_OVERFLOWS: Threshold = Threshold {
@@ -22,7 +25,8 @@ declare_rule! {
     ///
     /// # Evidence
     /// TcpExt.TCPTimeWaitOverflow over the window; sockstat's `tw` against `tcp_max_tw_buckets`. The counter also moves
-    /// when the kernel has no memory for a minisocket: then `tw` is below the limit, and the finding says so.
+    /// when the kernel has no memory for a minisocket: then `tw` is below the limit, and the finding says so. 0 means
+    /// no TIME_WAIT at all: every close of this side counts. A negative value means no limit.
     ///
     /// # Fix
     /// Make fewer TIME_WAIT sockets first: keep connections alive, use pools. A lowered `tcp_max_tw_buckets` should
@@ -46,34 +50,43 @@ fn check(cx: &Context<'_>) -> Outcome {
     }
     let moved = known!(cx.window.delta(COUNTER));
     let tw = known!(&cx.now().sockstat).tw;
-    let limit = known!(cx.now().sysctl_int(LIMIT)).max(0) as u64;
+    let limit = known!(time_wait_buckets(cx.now()));
+    let in_use = match limit {
+        Some(limit) => format!("{} of {}", thousands(tw), thousands(limit)),
+        None => format!("{} of any number", thousands(tw)),
+    };
     if moved.by == 0 {
         return Outcome::Clear(format!(
-            "{COUNTER} did not move in {:.1} s; {} of {} buckets in use",
-            moved.seconds,
-            thousands(tw),
-            thousands(limit)
+            "{COUNTER} did not move in {:.1} s; {in_use} minisockets in use",
+            moved.seconds
         ));
     }
     let severity =
         if moved.per_second() >= cx.limit(&MIN_OVERFLOWS) { Severity::Warning } else { Severity::Info };
     // Near the limit some have ended again between the overflow and the sample.
-    let at_limit = tw + moved.by >= limit;
-    let cause = if at_limit {
-        format!("the namespace is at its limit of {}", counted(limit, "minisocket"))
-    } else {
-        format!(
-            "the kernel had no memory for a minisocket ({} of {} in use)",
-            thousands(tw),
-            thousands(limit)
-        )
+    let at_limit = limit.is_some_and(|limit| tw + moved.by >= limit);
+    let cause = match limit {
+        Some(0) => "tcp_max_tw_buckets is 0, so that no connection gets TIME_WAIT".to_owned(),
+        Some(limit) if at_limit => {
+            format!("the namespace is at its limit of {}", counted(limit, "minisocket"))
+        }
+        _ => format!("the kernel had no memory for a minisocket ({in_use} in use)"),
     };
+    let table = cx.sockets().ok().filter(|table| table.walked_time_wait);
+    let found = table.map(|table| places(table, &[State::TimeWait], 1));
+    let most = found.iter().flatten().take(2).flatten().max_by_key(|place| place.count);
+    let owner = most.and_then(|place| place.owner);
+    let by = most.map_or(String::new(), |place| {
+        let whose = owner.map_or(String::new(), |_| format!(", of {}", cx.process_label(owner)));
+        format!("; the most TIME_WAIT, {}, are on {}{whose}", thousands(place.count.into()), place.name)
+    });
+    let source = table.map_or("sock_diag", socket_source);
     let finding = cx
         .finding(
             severity,
             if at_limit { Confidence::High } else { Confidence::Medium },
             format!("network namespace {}", cx.now().netns.label()),
-            format!("{} skipped TIME_WAIT in {:.1} s: {cause}", counted(moved.by, "closed connection"), moved.seconds),
+            format!("{} skipped TIME_WAIT in {:.1} s: {cause}", counted(moved.by, "closed connection"), moved.seconds) + &by,
         )
         .why(
             "A connection that ends when tcp_max_tw_buckets minisockets exist is forgotten at once. No connection is \
@@ -83,23 +96,52 @@ fn check(cx: &Context<'_>) -> Outcome {
             cx.moved(COUNTER, moved),
             Evidence::new("minisockets in use", tw as f64, "sockets", "/proc/net/sockstat TCP tw"),
         ])
+        .evidence(found.iter().flatten().take(2).flatten().map(|place| place.evidence("TIME_WAIT", source)))
         .evidence(cx.setting(LIMIT))
-        .remedies(cx.application_remedies(None, Symptom::ShortConnections))
-        .remedies([Remedy::kernel(
-            Applicability::Safe,
-            format!("{LIMIT}={}", (limit * 2).max(262_144)),
-            "Raise the limit; a minisocket costs 256 bytes. If someone lowered it, restore the default.",
-        )]);
+        .remedies(cx.application_remedies(owner, Symptom::ShortConnections).into_iter().take(2))
+        .remedies(limit.filter(|_| at_limit).map(|limit| {
+            Remedy::kernel(
+                Applicability::Safe,
+                format!("{LIMIT}={}", limit.saturating_mul(2).max(262_144)),
+                "Raise the limit; a minisocket costs 256 bytes. Where somebody lowered it, restore the default (half of \
+                 the established-hash entries).",
+            )
+        }))
+        .process(owner);
     Outcome::Fired(vec![finding])
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::Outcome;
     use crate::testing::*;
+    use linger_model::State;
+
+    fn overflowing(limit: &str, tw: u64) -> linger_model::Finding {
+        let mut last = moment(1.0).counter("TcpExt.TCPTimeWaitOverflow", 120).sysctl(super::LIMIT, limit);
+        last.sockstat.tw = tw;
+        match run(&super::RULE, [moment(0.0), last]) {
+            Outcome::Fired(mut findings) => findings.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn zero_is_no_time_wait_and_below_zero_is_no_limit() {
+        let zero = overflowing("0", 0);
+        assert!(zero.summary.ends_with("tcp_max_tw_buckets is 0, so that no connection gets TIME_WAIT"));
+        assert!(zero.remedies.iter().any(|r| r.sysctl.is_some()));
+        let none = overflowing("-1", 900_000);
+        assert!(none.summary.contains("had no memory"), "{}", none.summary);
+        assert!(none.remedies.iter().all(|r| r.sysctl.is_none()), "there is no limit to raise");
+    }
 
     #[test]
     fn fires_when_the_counter_moves_at_the_limit() {
-        let mut last = moment(1.0).counter("TcpExt.TCPTimeWaitOverflow", 120);
+        let waiting = expiring(many(9000, State::TimeWait, "10.0.0.1", 40_000, "10.0.0.2", 443), 0, 60_000);
+        let live = held_by(many(2, State::Established, "10.0.0.1", 60_000, "10.0.0.2", 443), 0);
+        let mut last = moment(1.0).process(31, "haproxy").sockets(waiting).sockets(live);
+        last = last.counter("TcpExt.TCPTimeWaitOverflow", 120);
         last.sockstat.tw = 131_072;
         golden!([moment(0.0), last]);
     }

@@ -1,5 +1,5 @@
 use super::ephemeral_port_exhaustion::pressed;
-use crate::ports::{Ports, percent, socket_source, tuple_label};
+use crate::ports::{Ports, percent, socket_source, time_wait_buckets, tuple_label};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
 use linger_model::State;
@@ -57,7 +57,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         return Outcome::Clear(counted(time_wait, "TIME_WAIT socket"));
     }
     let ports = known!(Ports::read(cx.now()));
-    let limit = known!(cx.now().sysctl_int("net.ipv4.tcp_max_tw_buckets")).max(0) as u64;
+    let limit = known!(time_wait_buckets(cx.now()));
     let pressed = known!(pressed(cx, &ports));
     if let Some(worst) = pressed.first().filter(|p| p.severity >= Severity::Warning) {
         return Outcome::Clear(format!(
@@ -67,7 +67,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         ));
     }
     let minisockets = time_wait + table.fin_wait2_mini;
-    let share = if limit == 0 { 1.0 } else { minisockets as f64 / limit as f64 };
+    let share = limit.map(|limit| minisockets as f64 / (limit as f64).max(1.0));
     let accepted: u64 = table.listeners.iter().map(|l| u64::from(l.states[State::TimeWait as usize])).sum();
     let busiest = table
         .tuples
@@ -84,15 +84,14 @@ fn check(cx: &Context<'_>) -> Outcome {
         ),
         None => "none of them holds a port that connect() needs".to_owned(),
     };
-    let near = share >= cx.limit(&NEAR_FRACTION);
-    let buckets = if near {
-        format!(
+    let buckets = match (limit, share) {
+        (Some(limit), Some(share)) if share >= cx.limit(&NEAR_FRACTION) => format!(
             "tcp_max_tw_buckets ({}) is near ({}): beyond it connections skip TIME_WAIT, none is refused",
             thousands(limit),
-            percent(share)
-        )
-    } else {
-        format!("{} of tcp_max_tw_buckets are in use", percent(share))
+            percent(share.min(1.0))
+        ),
+        (_, Some(share)) => format!("{} of tcp_max_tw_buckets are in use", percent(share)),
+        (_, None) => "tcp_max_tw_buckets is negative, which is no limit".to_owned(),
     };
     let source = socket_source(table);
     let mut evidence = vec![
@@ -104,7 +103,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             source,
         ),
         Evidence::new(
-            "memory of them",
+            "kernel memory for them",
             time_wait as f64 * TIME_WAIT_BYTES / 1e6,
             "MB",
             "256 bytes a socket, measured on 6.18",
@@ -147,7 +146,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         )
         .evidence(evidence)
         .evidence(cx.setting("net.ipv4.tcp_max_tw_buckets"))
-        .remedies(cx.application_remedies(owner, Symptom::ShortConnections))
+        .remedies(cx.application_remedies(owner, Symptom::ShortConnections).into_iter().take(1))
         .process(owner);
     Outcome::Fired(vec![finding])
 }

@@ -1,5 +1,5 @@
 use crate::{Context, FindingExt, Outcome, counted, declare_rule, known};
-use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
+use linger_model::report::{Applicability, Confidence, Remedy, Severity};
 use linger_model::snapshot::{Gap, GapKind};
 
 declare_rule! {
@@ -83,7 +83,8 @@ fn check(cx: &Context<'_>) -> Outcome {
         )
     };
     let why = "For each peer address the kernel keeps one timestamp, and it drops, without an answer, SYNs whose timestamp is \
-               older. Hosts behind one NAT have one address and many clocks.";
+               older. Hosts behind one NAT have one address and many clocks. From 4.10 on each connection has a clock of its own, and \
+               any client can be hit.";
     let finding = cx
         .finding(
             severity,
@@ -92,7 +93,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             format!("tcp_tw_recycle is {value}: {clause}"),
         )
         .why(why)
-        .evidence([Evidence::new(SETTING, value as f64, "", format!("sysctl {SETTING}"))])
+        .evidence(cx.setting(SETTING))
         .evidence(dropped.map(|d| cx.moved(COUNTER, d)))
         .evidence(cx.setting("net.ipv4.tcp_timestamps"))
         .remedies([

@@ -106,7 +106,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
             "ports",
             source,
         ),
-        Evidence::new("of the ports available", p.ports.used_fraction(), "fraction", source),
+        Evidence::new("share of the ports available", p.ports.used_fraction(), "fraction", source),
     ];
     if live > 0 {
         let without = f64::from(p.stats.path.no_timestamps);
@@ -116,7 +116,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
             "connections",
             "tcp_info",
         ));
-        evidence.push(Evidence::new("live connections at all", f64::from(live), "connections", "tcp_info"));
+        evidence.push(Evidence::new("live connections in all", f64::from(live), "connections", "tcp_info"));
     }
     if !here {
         evidence.push(Evidence::new(
@@ -163,7 +163,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
     .evidence(evidence)
     .evidence(cx.setting("net.ipv4.tcp_tw_reuse"))
     .evidence(cx.setting("net.ipv4.tcp_timestamps"))
-    .remedies(cx.application_remedies(owner, Symptom::ShortConnections))
+    .remedies(cx.client_remedies(owner, Symptom::ShortConnections, p.tuple.dport, 1, |_| true))
     .remedies(remedies)
     .process(owner)
 }
