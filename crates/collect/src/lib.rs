@@ -11,7 +11,7 @@ mod sampler;
 mod walk;
 
 pub use cgroups::paths_by_id as cgroup_paths_by_id;
-pub use files::{sockstat, sysctls};
+pub use files::{counters, sockstat, sysctls};
 pub use processes::{HolderTable, ScanOptions};
 pub use sampler::{ALL_STATES, Depth, Sampler, SamplerOptions, port_range};
 pub use walk::{Walk, WalkEnd, WalkError, walk, walk_proc};

@@ -4,15 +4,14 @@ use linger_model::SocketRecord;
 use linger_wire::bytecode::Filter;
 use linger_wire::netlink::{Message, Messages};
 use linger_wire::sock_diag::{self, Extensions};
-use linger_wire::{Malformed, procnet};
+use linger_wire::{Malformed, netlink, procnet};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// The kernel gives at most 32 KiB at a time (`netlink_dump()` in net/netlink/af_netlink.c).
@@ -82,33 +81,60 @@ pub fn walk(walk: &Walk<'_>, mut each: impl FnMut(&SocketRecord)) -> Result<Walk
         Err(Errno::NOENT | Errno::OPNOTSUPP) => return Err(WalkError::NoTcpDiag(Errno::NOENT)),
         other => other.map_err(failed("ask"))?,
     };
-    let mut end = WalkEnd::default();
+    let mut taker = Taker { filter: walk.filter, each: &mut each, end: WalkEnd::default() };
     let mut buffer = vec![0u8; DATAGRAM];
+    // A small table is read in a few answers; for a large one the kernel's walk and the reading go side by side.
+    for _ in 0..INLINE {
+        if let Some(end) = taker.take(receive(&socket, &mut buffer), &buffer)? {
+            return Ok(end);
+        }
+    }
+    if let Some(end) = side_by_side(&socket, &mut taker)? {
+        return Ok(end);
+    }
     loop {
-        let length = match recv(&socket, &mut buffer[..], RecvFlags::empty()) {
-            Ok((length, _)) => length,
-            Err(Errno::INTR) => continue,
+        if let Some(end) = taker.take(receive(&socket, &mut buffer), &buffer)? {
+            return Ok(end);
+        }
+    }
+}
+
+/// Answers read before a second thread is worth its start.
+const INLINE: usize = 16;
+/// Answers that may wait between the two threads.
+const WAITING: usize = 16;
+
+struct Taker<'a, F> {
+    filter: Option<&'a Filter>,
+    each: &'a mut F,
+    end: WalkEnd,
+}
+
+impl<F: FnMut(&SocketRecord)> Taker<'_, F> {
+    /// Reads one answer; how the walk ended, if it was the last.
+    fn take(&mut self, received: Result<usize, Errno>, buffer: &[u8]) -> Result<Option<WalkEnd>, WalkError> {
+        let length = match received {
+            Ok(length) => length,
             Err(Errno::NOBUFS) => {
-                end.lost = true;
-                continue;
+                self.end.lost = true;
+                return Ok(None);
             }
             Err(source) => return Err(WalkError::System { operation: "read from", source }),
         };
-        for message in Messages::new(&buffer[..length]) {
+        for message in Messages::new(buffer.get(..length).unwrap_or_default()) {
             match message? {
                 Message::Payload { interrupted, body, .. } => {
-                    end.interrupted |= interrupted;
+                    self.end.interrupted |= interrupted;
                     match sock_diag::parse(body) {
-                        Ok(record) if walk.filter.is_none_or(|f| f.passes(&record)) => each(&record),
+                        Ok(record) if self.filter.is_none_or(|f| f.passes(&record)) => (self.each)(&record),
                         Ok(_) => {}
-                        Err(_) => end.malformed += 1,
+                        Err(_) => self.end.malformed += 1,
                     }
                 }
-                Message::Done(None) => return Ok(end),
+                Message::Done(None) => return Ok(Some(self.end)),
                 Message::Done(Some(errno)) | Message::Error(errno) => {
-                    let errno = Errno::from_raw_os_error(errno);
-                    return match errno {
-                        Errno::NOENT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT => {
+                    return match Errno::from_raw_os_error(errno) {
+                        errno @ (Errno::NOENT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT) => {
                             Err(WalkError::NoTcpDiag(errno))
                         }
                         source => Err(WalkError::System { operation: "walk with", source }),
@@ -116,12 +142,65 @@ pub fn walk(walk: &Walk<'_>, mut each: impl FnMut(&SocketRecord)) -> Result<Walk
                 }
             }
         }
+        Ok(None)
     }
 }
 
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((length, _)) => return Ok(length),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Receives on a thread of its own while this one reads. Ends with the walk, or with what may be its last answer but
+/// is not: then `None`.
+fn side_by_side<F: FnMut(&SocketRecord)>(
+    socket: &OwnedFd,
+    taker: &mut Taker<'_, F>,
+) -> Result<Option<WalkEnd>, WalkError> {
+    let (filled, full) = mpsc::sync_channel::<(Vec<u8>, Result<usize, Errno>)>(WAITING);
+    let (emptied, empty) = mpsc::channel::<Vec<u8>>();
+    std::thread::scope(|scope| {
+        let receiver =
+            std::thread::Builder::new().name("sock_diag".to_owned()).spawn_scoped(scope, move || {
+                loop {
+                    let mut buffer = empty.try_recv().unwrap_or_else(|_| vec![0; DATAGRAM]);
+                    let received = receive(socket, &mut buffer);
+                    let last = match received {
+                        Ok(length) => netlink::may_end_dump(&buffer[..length]),
+                        Err(error) => error != Errno::NOBUFS,
+                    };
+                    if filled.send((buffer, received)).is_err() || last {
+                        return;
+                    }
+                }
+            });
+        if receiver.is_err() {
+            // No thread to be had: the caller goes on alone.
+            return Ok(None);
+        }
+        for (buffer, received) in full {
+            if let Some(end) = taker.take(received, &buffer)? {
+                return Ok(Some(end));
+            }
+            // The receiver is gone when it has its last answer.
+            let _ = emptied.send(buffer);
+        }
+        Ok(None)
+    })
+}
+
 fn open() -> Result<OwnedFd, Errno> {
-    let socket =
-        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(rustix::net::netlink::SOCK_DIAG),
+    )?;
     // The kernel answers within a walk of its table; this only keeps a lost answer from hanging the reader.
     set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(30)))?;
     Ok(socket)

@@ -1,6 +1,7 @@
 //! What can be asked. Parsing does no work.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,19 @@ pub enum Color {
     Never,
 }
 
+/// Takes the hidden commands out of what clap offers for a misspelt one.
+pub fn offer_what_is_shown(error: &mut clap::Error) {
+    let Some(ContextValue::Strings(offered)) = error.get(ContextKind::SuggestedSubcommand) else { return };
+    let cli = Cli::command();
+    let is_shown = |name: &&String| cli.find_subcommand(name).is_some_and(|it| !it.is_hide_set());
+    let shown: Vec<String> = offered.iter().filter(is_shown).cloned().collect();
+    if shown.is_empty() {
+        error.remove(ContextKind::SuggestedSubcommand);
+    } else {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(shown));
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -69,14 +83,14 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Write the man pages
-    #[command(hide = true)]
+    #[command(name = "__man", hide = true)]
     Man {
         /// Into this folder.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// Print a JSON Schema
-    #[command(hide = true)]
+    #[command(name = "__schema", hide = true)]
     Schema {
         /// Of this format.
         #[arg(value_enum)]
@@ -368,7 +382,6 @@ fn interval(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -23,6 +23,10 @@ fn parse(text: &str) -> anyhow::Result<Config> {
         let Some(section) = section.as_table() else {
             bail!("line {line}: {code} must be a section, [{code}], with thresholds under it")
         };
+        if !RULES.iter().any(|r| r.code.eq_ignore_ascii_case(code)) {
+            let near = hint(code, RULES.iter().map(|r| r.code));
+            bail!("line {line}: {}{near}", UnknownSetting::Rule(code.clone()));
+        }
         for (key, value) in section {
             let line = line_in_section(text, code, key);
             let number = value.as_float().or_else(|| value.as_integer().map(|i| i as f64));
@@ -37,10 +41,6 @@ fn parse(text: &str) -> anyhow::Result<Config> {
                 };
                 anyhow::anyhow!("line {line}: {error}{near}")
             })?;
-        }
-        if !RULES.iter().any(|r| r.code.eq_ignore_ascii_case(code)) {
-            let near = hint(code, RULES.iter().map(|r| r.code));
-            bail!("line {line}: {}{near}", UnknownSetting::Rule(code.clone()));
         }
     }
     Ok(config)
@@ -106,7 +106,7 @@ mod tests {
     fn what_is_wrong_is_said_with_its_line_and_the_right_spelling() {
         let says = |text: &str| format!("{:#}", parse(text).expect_err("refused"));
         assert!(
-            says("\n[TW02]\nx = 1\n").contains("line 3") && says("[TW02]\n").contains("did you mean TW002?")
+            says("\n[TW02]\nx = 1\n").contains("line 2") && says("[TW02]\n").contains("did you mean TW002?")
         );
         let wrong_key = says("[TW002]\nmin_overflow_per_second = 1\n");
         assert!(

@@ -98,6 +98,8 @@ impl<'a> Grouper<'a> {
     pub fn key(&self, socket: &SocketRecord) -> Key {
         let none = Addr::UNSPECIFIED;
         let (addr, number) = match self.by {
+            // 0.0.0.0 and :: are the same nobody.
+            GroupBy::Peer | GroupBy::PeerPort if socket.dst.is_unspecified() => (none, 0),
             GroupBy::Peer => (socket.dst, 0),
             GroupBy::PeerPort => (socket.dst, u64::from(socket.dport)),
             GroupBy::LocalPort => (none, u64::from(socket.sport)),

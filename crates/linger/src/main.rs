@@ -25,7 +25,8 @@ const UNKNOWN: u8 = 3;
 fn main() -> ExitCode {
     let args = match cli::Cli::try_parse() {
         Ok(args) => args,
-        Err(error) => {
+        Err(mut error) => {
+            cli::offer_what_is_shown(&mut error);
             // Help and version are no errors.
             let status = match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,

@@ -83,6 +83,14 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
+/// Whether a datagram may be the last of a dump: it ends as NLMSG_DONE does, or is shorter than a full one would be.
+/// Only [`Messages`] tells for sure.
+pub fn may_end_dump(datagram: &[u8]) -> bool {
+    const SHORT: usize = 1024;
+    let done = datagram.len().checked_sub(HEADER + 4).and_then(|at| bytes::u16(datagram, at + 4));
+    datagram.len() < SHORT || done == Some(DONE)
+}
+
 const fn align(length: usize) -> usize {
     (length + 3) & !3
 }
@@ -150,6 +158,10 @@ mod tests {
         assert_eq!(Messages::new(&error).next(), Some(Ok(Message::Error(2))));
         let done = encode(DONE, 0, 0, &0i32.to_ne_bytes(), &[]);
         assert_eq!(Messages::new(&done).next(), Some(Ok(Message::Done(None))));
+        let mut long = encode(20, 0, 0, &[0; 2000], &[]);
+        assert!(!may_end_dump(&long));
+        long.extend(done);
+        assert!(may_end_dump(&long));
     }
 
     proptest! {

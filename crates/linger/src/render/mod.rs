@@ -1,5 +1,6 @@
 //! Showing things to a person.
 
+pub mod explain;
 pub mod listeners;
 pub mod ports;
 pub mod report;

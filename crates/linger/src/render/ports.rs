@@ -11,25 +11,18 @@ use std::fmt::Write;
 pub fn text(report: &PortsReport, style: &Style) -> String {
     let mut out = String::new();
     let range = &report.range;
-    let _ = writeln!(
-        out,
+    let mut line = |text: String| {
+        let _ = writeln!(out, "{}", super::wrap(&text, style.prose(), 0, 0));
+    };
+    line(format!(
         "Local ports {}-{}: {} usable ({} reserved, {} held by listeners and bound sockets).",
         range.low,
         range.high,
         thousands(u64::from(range.usable)),
         thousands(u64::from(range.reserved)),
         thousands(u64::from(range.bound)),
-    );
-    let _ = writeln!(
-        out,
-        "{}",
-        super::wrap(
-            &format!("tcp_tw_reuse = {}: {}", range.tcp_tw_reuse, range.reuse_says),
-            style.prose(),
-            0,
-            0
-        )
-    );
+    ));
+    line(format!("tcp_tw_reuse = {}: {}", range.tcp_tw_reuse, range.reuse_says));
     if report.ports.is_empty() {
         let _ = writeln!(out, "\nNo outgoing connections.");
         return out;

@@ -122,13 +122,16 @@ fn states(report: &Report, style: &Style, options: &Options<'_>) -> String {
 }
 
 fn findings(out: &mut String, report: &Report, style: &Style) {
+    // Advice that an earlier finding gave already is not given again.
+    let mut given: Vec<(&str, &str)> = Vec::new();
     for finding in &report.findings {
         out.push('\n');
-        one_finding(out, finding, style);
+        one_finding(out, finding, style, &given);
+        given.extend(finding.remedies.iter().map(|r| (r.text.as_str(), finding.code.as_str())));
     }
 }
 
-fn one_finding(out: &mut String, finding: &Finding, style: &Style) {
+fn one_finding(out: &mut String, finding: &Finding, style: &Style, given: &[(&str, &str)]) {
     let (word, tone) = match finding.severity {
         Severity::Critical => ("CRITICAL", Tone::Bad),
         Severity::Warning => ("WARNING", Tone::Warn),
@@ -166,7 +169,12 @@ fn one_finding(out: &mut String, finding: &Finding, style: &Style) {
         line("why", &finding.why);
     }
     let mut last = None;
+    let mut referred: Vec<(RemedyKind, &str)> = Vec::new();
     for remedy in &finding.remedies {
+        let before = given.iter().find(|(text, _)| *text == remedy.text).map(|(_, code)| *code);
+        if before.is_some_and(|code| referred.contains(&(remedy.kind, code))) {
+            continue;
+        }
         let kind = match remedy.kind {
             RemedyKind::Application => "app",
             RemedyKind::Architecture => "design",
@@ -175,14 +183,19 @@ fn one_finding(out: &mut String, finding: &Finding, style: &Style) {
         let label = if last == Some(remedy.kind) { "" } else { kind };
         last = Some(remedy.kind);
         let mut text = String::from("- ");
-        if let Some(sysctl) = &remedy.sysctl {
-            let _ = write!(text, "{sysctl}: ");
-        }
-        text.push_str(&remedy.text);
-        match remedy.applicability {
-            Applicability::Safe => text.push_str(" (safe to try)"),
-            Applicability::Unsafe => text.push_str(" (has a price)"),
-            Applicability::Advice => {}
+        if let Some(code) = before {
+            let _ = write!(text, "as under {code}");
+            referred.push((remedy.kind, code));
+        } else {
+            if let Some(sysctl) = &remedy.sysctl {
+                let _ = write!(text, "{sysctl}: ");
+            }
+            text.push_str(&remedy.text);
+            match remedy.applicability {
+                Applicability::Safe => text.push_str(" (safe to try)"),
+                Applicability::Unsafe => text.push_str(" (has a price)"),
+                Applicability::Advice => {}
+            }
         }
         let _ = writeln!(
             out,
@@ -215,8 +228,8 @@ fn headroom(out: &mut String, report: &Report, style: &Style, short: bool) {
             _ => None,
         };
         let full = percent(row.fraction);
-        // A growth that fills something in a month is noise.
-        let soon = row.time_to_exhaustion_s.filter(|s| *s < 86_400.0);
+        // From one second's growth nothing can be said of next week.
+        let soon = row.time_to_exhaustion_s.filter(|s| *s < 3600.0 || row.fraction >= 0.5);
         table.row(vec![
             row.resource.as_str().into(),
             clean(&row.subject).into(),
