@@ -25,14 +25,15 @@ use Output::{File, Folder};
 
 /// What is generated, and by which arguments of `linger`.
 const GENERATED: &[(&str, Output, &[&str])] = &[
-    ("docs/man", Folder, &["man", "--out"]),
+    ("docs/man", Folder, &["__man", "--out"]),
     ("docs/completions/linger.bash", File, &["completions", "bash"]),
     ("docs/completions/_linger", File, &["completions", "zsh"]),
     ("docs/completions/linger.fish", File, &["completions", "fish"]),
-    ("docs/schema/report.json", File, &["schema", "report"]),
-    ("docs/schema/states.json", File, &["schema", "states"]),
-    ("docs/schema/ports.json", File, &["schema", "ports"]),
-    ("docs/schema/listeners.json", File, &["schema", "listeners"]),
+    ("docs/schema/report.json", File, &["__schema", "report"]),
+    ("docs/schema/reports.json", File, &["__schema", "reports"]),
+    ("docs/schema/states.json", File, &["__schema", "states"]),
+    ("docs/schema/ports.json", File, &["__schema", "ports"]),
+    ("docs/schema/listeners.json", File, &["__schema", "listeners"]),
     ("docs/rules.md", File, &["explain", "--all", "--format", "markdown"]),
     ("docs/linger.toml", File, &["config"]),
 ];

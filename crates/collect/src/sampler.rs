@@ -33,6 +33,8 @@ pub struct SamplerOptions {
     pub sysctls: Vec<&'static str>,
     /// From when an established connection counts as idle, milliseconds.
     pub idle_ms: u32,
+    /// From when a closed window counts as stuck, milliseconds.
+    pub stuck_ms: u32,
 }
 
 /// Takes samples; knows what the last one saw where telling faults needs it.
@@ -160,6 +162,7 @@ impl Sampler {
             walker(&listen, &mut |socket| listening.push(socket.clone()))?;
             let mut sums = Aggregator::new(source, self.options.gather, &range, &listening, owners);
             sums.idle_ms = self.options.idle_ms;
+            sums.stuck_ms = self.options.stuck_ms;
             sums.reuse_delay_ms = milliseconds("net.ipv4.tcp_tw_reuse_delay").unwrap_or(1000);
             sums.time_wait_ms =
                 milliseconds("net.ipv4.tcp_tw_timeout").map_or(60_000, |s| s.saturating_mul(1000));

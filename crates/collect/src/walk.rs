@@ -102,7 +102,7 @@ pub fn walk(walk: &Walk<'_>, mut each: impl FnMut(&SocketRecord)) -> Result<Walk
 /// Answers read before a second thread is worth its start.
 const INLINE: usize = 16;
 /// Answers that may wait between the two threads.
-const WAITING: usize = 16;
+const WAITING: usize = 8;
 
 struct Taker<'a, F> {
     filter: Option<&'a Filter>,

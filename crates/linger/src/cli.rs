@@ -130,11 +130,12 @@ Examples:
   linger check --samples 30 --interval 2s   a minute's window, for rules that need a trend
   linger check --fail-on critical           as a monitoring plugin: warnings exit with 0
 
-Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell (sockets or counters could not be read, or a rule
-asked for with --select has no answer); usage errors are 3 too.
+Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell (sockets or counters
+could not be read, or a rule asked for with --select has no answer); usage
+errors are 3 too.
 
-It changes nothing. Without root, sockets and counters are read in full, but other users' processes stay unnamed;
-the report says so.";
+It changes nothing. Without root, sockets and counters are read in full, but
+other users' processes stay unnamed; the report says so.";
 
 const STATES_EXAMPLES: &str = "\
 Examples:
@@ -145,8 +146,9 @@ Examples:
   linger states --by local-port --sport 1-1023
   linger states --watch                               again every 2 s, with what changed
 
-The kernel filters states, addresses and ports itself; --pid is applied to what it gives. Without filters TIME_WAIT is
-not walked: its number comes from /proc/net/sockstat.";
+The kernel filters states, addresses and ports itself; --pid is applied to what
+it gives. Without filters TIME_WAIT is not walked: its number comes from
+/proc/net/sockstat.";
 
 const PORTS_EXAMPLES: &str = "\
 Examples:
@@ -154,8 +156,9 @@ Examples:
   linger ports --top 50 --dst 10.0.0.0/8
   linger ports --format json | jq '.ports[] | select(.free < 1000)'
 
-A connection needs a local port that no other connection of the same (source address, destination address,
-destination port) has. TIME_WAIT holds its port for 60 s. Accepted connections cost no port and are left out.";
+A connection needs a local port that no other connection of the same (source
+address, destination address, destination port) has. TIME_WAIT holds its port
+for 60 s. Accepted connections cost no port and are left out.";
 
 const LISTENERS_EXAMPLES: &str = "\
 Examples:
@@ -163,8 +166,8 @@ Examples:
   linger listeners --sport 443
   linger listeners --format json | jq '.listeners[] | select(.queue > .limit / 2)'
 
-DROPS counts since the socket was opened and includes what port scans cause: it says which listener, not that
-something is wrong.";
+DROPS counts since the socket was opened and includes what port scans cause: it
+says which listener, not that something is wrong.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -404,6 +407,7 @@ mod tests {
     #[test]
     fn help_is_as_it_was_reviewed() {
         let mut command = Cli::command().term_width(100);
+        command.build();
         let mut pages = vec![("linger".to_owned(), command.render_long_help().to_string())];
         for sub in command.get_subcommands_mut().filter(|s| !s.is_hide_set()) {
             pages.push((

@@ -56,8 +56,8 @@ pub struct PathStats {
     pub no_timestamps: u32,
     /// Connections retransmitting now.
     pub retransmitting: u32,
-    /// Segments retransmitted over their lives.
-    pub total_retrans: u64,
+    /// Segments retransmitted over their lives; stops at its end.
+    pub total_retrans: u32,
     /// Segments sent over their lives.
     pub segs_out: u64,
     /// Connections whose peer's window is closed with data waiting (a probe timer runs).
@@ -95,7 +95,7 @@ impl PathStats {
         } else {
             self.no_timestamps += 1;
         }
-        self.total_retrans += u64::from(info.total_retrans);
+        self.total_retrans = self.total_retrans.saturating_add(info.total_retrans);
         self.segs_out += u64::from(info.segs_out.unwrap_or(0));
         let idle = info.last_data_recv_ms.min(info.last_data_sent_ms).min(info.last_ack_recv_ms) >= idle_ms;
         if socket.state == State::Established && socket.timer.is_none() && idle {
@@ -111,12 +111,12 @@ fn waits_for_window(socket: &SocketRecord) -> bool {
 
 /// One step of a Boyer-Moore majority vote for the process that holds most of a group's live sockets: two fields
 /// instead of a table for each of many groups.
-fn vote(owner: &mut Option<ProcessIndex>, lead: &mut u32, candidate: Option<ProcessIndex>) {
+fn vote(owner: &mut Option<ProcessIndex>, lead: &mut u16, candidate: Option<ProcessIndex>) {
     if candidate.is_none() {
         return;
     }
     if *owner == candidate {
-        *lead += 1;
+        *lead = lead.saturating_add(1);
     } else if *lead == 0 {
         (*owner, *lead) = (candidate, 1);
     } else {
@@ -124,37 +124,79 @@ fn vote(owner: &mut Option<ProcessIndex>, lead: &mut u32, candidate: Option<Proc
     }
 }
 
-/// Outgoing connections of one [`Tuple`].
+/// Outgoing connections of one [`Tuple`]. There may be 150,000 of these, and a tuple has at most one socket for each
+/// port, so that 16 bits hold its counts; they stop at their end.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct TupleStats {
-    /// Sockets per kernel state number.
-    pub states: StateTally,
-    /// Local ports in use that connect() could choose.
-    pub in_range: u32,
-    /// Of those, with the parity that connect() tries first.
-    pub first_parity: u32,
-    /// TIME_WAIT sockets in the range old enough for reuse (see [`Aggregator::reuse_delay_ms`]).
-    pub time_wait_aged: u32,
-    /// TIME_WAIT sockets made in the last 60 s.
-    pub made_60s: u32,
-    /// TIME_WAIT sockets made in the last 10 s.
-    pub made_10s: u32,
-    /// FIN_WAIT2 minisockets: a port in use that reuse does not take back on current kernels.
-    pub fin_wait2_mini: u32,
-    /// SYN_SENT sockets that retransmit.
-    pub syn_retransmitting: u32,
+    states: [u16; 11],
+    in_range: u16,
+    first_parity: u16,
+    time_wait_aged: u16,
+    made_60s: u16,
+    made_10s: u16,
+    fin_wait2_mini: u16,
+    syn_retransmitting: u16,
+    /// The vote's lead.
+    pub owner_votes: u16,
+    /// A process with live sockets here (majority vote).
+    pub owner: Option<ProcessIndex>,
     /// Live connections' paths.
     pub path: PathStats,
-    /// A process with live sockets here, and by how many it leads (majority vote).
-    pub owner: Option<ProcessIndex>,
-    /// The vote's lead.
-    pub owner_votes: u32,
+}
+
+/// Counts one more where it is one.
+fn tick(count: &mut u16, one: bool) {
+    *count = count.saturating_add(u16::from(one));
 }
 
 impl TupleStats {
     /// Sockets in a state.
     pub fn state(&self, state: State) -> u32 {
-        self.states[state as usize]
+        self.states.get(state as usize - 1).copied().map_or(0, u32::from)
+    }
+
+    /// Sockets per kernel state number.
+    pub fn states(&self) -> StateTally {
+        let mut tally = StateTally::default();
+        for (wide, narrow) in tally.iter_mut().skip(1).zip(self.states) {
+            *wide = u32::from(narrow);
+        }
+        tally
+    }
+
+    /// Local ports in use that connect() could choose.
+    pub fn in_range(&self) -> u32 {
+        u32::from(self.in_range)
+    }
+
+    /// Of those, with the parity that connect() tries first.
+    pub fn first_parity(&self) -> u32 {
+        u32::from(self.first_parity)
+    }
+
+    /// TIME_WAIT sockets in the range old enough for reuse (see [`Aggregator::reuse_delay_ms`]).
+    pub fn time_wait_aged(&self) -> u32 {
+        u32::from(self.time_wait_aged)
+    }
+
+    /// TIME_WAIT sockets made in the last 60 s.
+    pub fn made_60s(&self) -> u32 {
+        u32::from(self.made_60s)
+    }
+
+    /// TIME_WAIT sockets made in the last 10 s.
+    pub fn made_10s(&self) -> u32 {
+        u32::from(self.made_10s)
+    }
+
+    /// FIN_WAIT2 minisockets: a port in use that reuse does not take back on current kernels.
+    pub fn fin_wait2_mini(&self) -> u32 {
+        u32::from(self.fin_wait2_mini)
+    }
+
+    /// SYN_SENT sockets that retransmit.
+    pub fn syn_retransmitting(&self) -> u32 {
+        u32::from(self.syn_retransmitting)
     }
 }
 
@@ -168,7 +210,7 @@ pub struct ClientStats {
     /// A process with live sockets here, and by how many it leads (majority vote).
     pub owner: Option<ProcessIndex>,
     /// The vote's lead.
-    pub owner_votes: u32,
+    pub owner_votes: u16,
 }
 
 /// One listening socket.
@@ -556,12 +598,14 @@ impl<'a> Aggregator<'a> {
         } else if connected && self.gather.tuples > 0 {
             let tuple = Tuple { src: socket.src, dst: socket.dst, dport: socket.dport };
             let stats = table.tuples.add(tuple);
-            stats.states[state as usize] += 1;
+            if let Some(count) = stats.states.get_mut(state as usize - 1) {
+                tick(count, true);
+            }
             let usable = self.usable.contains(socket.sport);
             if usable {
                 let first = socket.sport % 2 == self.range.low % 2;
-                stats.in_range += 1;
-                stats.first_parity += u32::from(first);
+                tick(&mut stats.in_range, true);
+                tick(&mut stats.first_parity, first);
                 if !first && !mini {
                     self.other_parity.insert(socket.sport);
                 }
@@ -572,15 +616,15 @@ impl<'a> Aggregator<'a> {
                 *longest = (*longest).max(socket.timer.map_or(0, |t| t.expires_ms));
             }
             if let Some(age) = age_ms {
-                stats.made_60s += u32::from(age < 60_000);
-                stats.made_10s += u32::from(age < 10_000);
-                stats.time_wait_aged += u32::from(usable && age >= self.reuse_delay_ms);
+                tick(&mut stats.made_60s, age < 60_000);
+                tick(&mut stats.made_10s, age < 10_000);
+                tick(&mut stats.time_wait_aged, usable && age >= self.reuse_delay_ms);
             }
             if mini {
-                stats.fin_wait2_mini += u32::from(state == State::FinWait2);
+                tick(&mut stats.fin_wait2_mini, state == State::FinWait2);
             } else {
                 stats.path.add(socket, self.idle_ms, self.stuck_ms);
-                stats.syn_retransmitting += u32::from(state == State::SynSent && socket.retransmits > 0);
+                tick(&mut stats.syn_retransmitting, state == State::SynSent && socket.retransmits > 0);
                 vote(&mut stats.owner, &mut stats.owner_votes, owner);
             }
         }
@@ -730,8 +774,11 @@ mod tests {
         let table = sums.finish();
         let tuple = Tuple { src: addr("10.0.0.1"), dst: addr("10.0.0.2"), dport: 80 };
         let stats = table.tuples.get(&tuple).expect("tuple").value;
-        assert_eq!((stats.in_range, stats.first_parity, stats.made_10s, stats.made_60s), (3, 2, 3, 5));
-        assert_eq!(stats.time_wait_aged, 2);
+        assert_eq!(
+            (stats.in_range(), stats.first_parity(), stats.made_10s(), stats.made_60s()),
+            (3, 2, 3, 5)
+        );
+        assert_eq!(stats.time_wait_aged(), 2);
         assert_eq!(table.time_wait_made.iter().sum::<u32>(), 5);
     }
 

@@ -137,7 +137,16 @@ impl Netns {
             Spec::Path(path) => Netns::open_file(path, Origin::Path(path.clone()), name_of(path)),
             Spec::Pid(pid) => {
                 let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-                let mut ns = Netns::open_file(&path, Origin::Pid(*pid), None)?;
+                let opened = Netns::open_file(&path, Origin::Pid(*pid), None);
+                let mut ns = opened.map_err(|error| match error.kind {
+                    Kind::Vanished => Error::new(
+                        "find",
+                        format!("the network namespace of process {pid}"),
+                        Kind::Vanished,
+                        "there is no such process",
+                    ),
+                    _ => error,
+                })?;
                 ns.member = Some(Member { pid: *pid, comm: comm(*pid) });
                 Ok(ns)
             }

@@ -18,8 +18,8 @@ pub fn headroom(window: &Window, host: bool) -> Vec<Headroom> {
     if let (Ok(ports), Ok(table)) = (Ports::read(now), &now.sockets) {
         let mut tuples: Vec<(&Tuple, &TupleStats)> =
             table.tuples.iter().map(|g| (&g.key, &g.value)).collect();
-        tuples.sort_by_key(|(tuple, stats)| (std::cmp::Reverse(stats.in_range), **tuple));
-        for (tuple, stats) in tuples.into_iter().take(TUPLES).filter(|(_, stats)| stats.in_range > 0) {
+        tuples.sort_by_key(|(tuple, stats)| (std::cmp::Reverse(stats.in_range()), **tuple));
+        for (tuple, stats) in tuples.into_iter().take(TUPLES).filter(|(_, stats)| stats.in_range() > 0) {
             let usage = ports.usage(tuple, stats);
             let (used, limit) = (u64::from(usage.hard_used), u64::from(usage.available()));
             let mut row = Headroom::new("local ports", tuple_label(tuple), used, limit, None);

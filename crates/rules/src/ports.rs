@@ -237,7 +237,7 @@ impl Ports {
     /// parity that connect() tries last. `None` where connect() itself may have come to them.
     pub fn prebound(&self, table: &SocketTable) -> Option<u32> {
         let open = |stats: &TupleStats| {
-            u64::from(stats.first_parity + self.bound) * 10 < u64::from(self.first_parity_usable) * 9
+            u64::from(stats.first_parity() + self.bound) * 10 < u64::from(self.first_parity_usable) * 9
         };
         let told = self.by_parity && table.tuples.is_exact() && table.tuples.iter().all(|g| open(&g.value));
         told.then_some(table.other_parity_ports_in_range)
@@ -264,21 +264,24 @@ impl Ports {
         let bound = self.bound.min(self.usable);
         let available = self.usable - bound;
         // A dump is no atomic picture: a socket can be seen twice.
-        let used = stats.in_range.min(available);
-        let total: u32 = stats.states.iter().sum();
-        let in_range_share = f64::from(stats.in_range) / f64::from(total.max(1));
+        let used = stats.in_range().min(available);
+        let total: u32 = stats.states().iter().sum();
+        let in_range_share = f64::from(stats.in_range()) / f64::from(total.max(1));
         let time_wait = stats.state(State::TimeWait).min(used);
         let reuse = self.reuse(tuple, stats);
         let stuck = reuse.stuck_share();
 
-        let ages_known = time_wait == 0 || stats.made_60s > 0 || stats.time_wait_aged > 0;
+        let ages_known = time_wait == 0 || stats.made_60s() > 0 || stats.time_wait_aged() > 0;
         // Without ages (netstat's text), all but the youngest sixtieth are taken as old enough.
-        let aged =
-            if ages_known { stats.time_wait_aged.min(time_wait) } else { time_wait - time_wait.div_ceil(60) };
+        let aged = if ages_known {
+            stats.time_wait_aged().min(time_wait)
+        } else {
+            time_wait - time_wait.div_ceil(60)
+        };
         let reusable = (f64::from(aged) * (1.0 - stuck)) as u32;
         let hard_used = used - reusable;
 
-        let rate = ages_known.then(|| f64::from(stats.made_10s) / 10.0 * in_range_share);
+        let rate = ages_known.then(|| f64::from(stats.made_10s()) / 10.0 * in_range_share);
         let live = used - time_wait;
         let time_to_exhaustion_s = if hard_used >= available {
             Some(0.0)
@@ -290,13 +293,14 @@ impl Ports {
                     return None;
                 }
                 let ending =
-                    f64::from(stats.made_60s.saturating_sub(stats.made_10s)) * in_range_share * stuck / 50.0;
+                    f64::from(stats.made_60s().saturating_sub(stats.made_10s())) * in_range_share * stuck
+                        / 50.0;
                 let growth = fresh - ending;
                 (growth > 0.0).then(|| (f64::from(available - hard_used) / growth).min(TIME_WAIT_S))
             })
         };
 
-        let first_used = stats.first_parity.min(used);
+        let first_used = stats.first_parity().min(used);
         // What reuse takes back may be in either half; what a bind() holds is about half in each.
         let first_hard = first_used.saturating_sub(reusable) + bound / 2;
         let first_free = self.first_parity_usable.saturating_sub(first_hard);

@@ -99,11 +99,12 @@ fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
 
 /// A window for each namespace. All but the last sample are shallow: TIME_WAIT is counted, not walked.
 fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Window> {
-    let idle_s = config.idle_seconds();
+    let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
     let mut sampler = Sampler::new(SamplerOptions {
         gather: Gather::CHECK,
         sysctls: sysctl_keys(),
-        idle_ms: (idle_s * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32,
+        idle_ms: milliseconds(config.idle_seconds()),
+        stuck_ms: milliseconds(config.stuck_ms() / 1000.0),
     });
     let mut taken: Vec<Vec<Snapshot>> = namespaces.iter().map(|_| Vec::new()).collect();
     let start = Instant::now();

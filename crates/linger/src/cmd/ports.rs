@@ -216,7 +216,7 @@ fn report(
             let usage: PortUse = ports.usage(&tuple, stats);
             let mut states = StateCounts::default();
             for state in State::ALL {
-                states.add_n(state, u64::from(stats.states[state as usize]));
+                states.add_n(state, u64::from(stats.states()[state as usize]));
             }
             PortRow {
                 src: tuple.src,

@@ -53,7 +53,16 @@ pub fn figure(value: f64, unit: &str) -> String {
     match unit {
         "" => number,
         "/s" => format!("{number}/s"),
+        unit if value == 1.0 => format!("{number} {}", singular(unit)),
         unit => format!("{number} {unit}"),
+    }
+}
+
+/// `1 socket`; units that are no plural of an English word stay as they are.
+fn singular(unit: &str) -> &str {
+    match unit {
+        "ms" | "s" => unit,
+        _ => unit.strip_suffix('s').unwrap_or(unit),
     }
 }
 
@@ -102,6 +111,7 @@ mod tests {
             ("99.9 %".into(), "<0.1 %".into(), "100 %".into())
         );
         assert_eq!(figure(1234567.0, "sockets"), "1,234,567 sockets");
+        assert_eq!((figure(1.0, "sockets"), figure(1.0, "ms")), ("1 socket".into(), "1 ms".into()));
         assert_eq!((figure(12.34, "/s"), figure(0.25, "fraction")), ("12.3/s".into(), "25.0 %".into()));
     }
 

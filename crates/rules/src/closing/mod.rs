@@ -38,7 +38,7 @@ pub(crate) fn places(table: &SocketTable, states: &[State], n: usize) -> [Vec<Pl
         all
     };
     let tuples =
-        table.tuples.iter().map(|g| (g.key, &g.value, sum(&g.value.states))).filter(|(.., n)| *n > 0);
+        table.tuples.iter().map(|g| (g.key, &g.value, sum(&g.value.states()))).filter(|(.., n)| *n > 0);
     let tuples = tuples.map(|(key, stats, count)| Place {
         name: format!("connections to {} from {}", endpoint(key.dst, key.dport), key.src),
         count,

@@ -111,7 +111,7 @@ fn by_peer(table: &SocketTable) -> Vec<Idle> {
     let tuples = table.tuples.iter().map(|g| Idle {
         name: format!("to {} from {}", endpoint(g.key.dst, g.key.dport), g.key.src),
         count: g.value.path.idle_unprobed,
-        established: established(&g.value.states),
+        established: established(&g.value.states()),
         owner: g.value.owner,
     });
     let clients = table.clients.iter().map(|g| Idle {

@@ -232,10 +232,10 @@ fn grown_most(cx: &Context<'_>, process: Option<ProcessIndex>) -> Option<(String
     let (now, then) = (cx.sockets().ok()?, cx.window.first().sockets.as_ref().ok()?);
     let at = |tally: &[u32; 14]| tally.get(State::Established as usize).copied().map_or(0, u64::from);
     let tuples = now.tuples.iter().filter(|g| process.is_none() || g.value.owner == process).map(|g| {
-        let before = then.tuples.get(&g.key).map_or(0, |old| at(&old.value.states));
+        let before = then.tuples.get(&g.key).map_or(0, |old| at(&old.value.states()));
         (
             format!("connections to {}", endpoint(g.key.dst, g.key.dport)),
-            at(&g.value.states).saturating_sub(before),
+            at(&g.value.states()).saturating_sub(before),
         )
     });
     let mine = |l: &&linger_model::aggregate::ListenPoint| {

@@ -130,7 +130,7 @@ impl Peer {
         let live = [State::Established, State::FinWait1, State::CloseWait, State::LastAck, State::Closing];
         self.live += live.iter().filter_map(|s| states.get(*s as usize)).map(|n| u64::from(*n)).sum::<u64>();
         self.stalled += u64::from(path.retransmitting.saturating_sub(syn_retransmitting));
-        self.retransmitted += path.total_retrans;
+        self.retransmitted += u64::from(path.total_retrans);
         self.sent += path.segs_out;
     }
 }
@@ -140,7 +140,7 @@ fn peers(table: &SocketTable) -> BTreeMap<Addr, Peer> {
     for group in table.tuples.iter() {
         let stats = &group.value;
         let peer = peers.entry(group.key.dst).or_default();
-        peer.add(&stats.states, &stats.path, stats.syn_retransmitting);
+        peer.add(&stats.states(), &stats.path, stats.syn_retransmitting());
         peer.stalled_outgoing = peer.stalled;
     }
     for group in table.clients.iter() {

@@ -112,7 +112,7 @@ impl Stuck {
 
 fn stuck(table: &SocketTable) -> Vec<Stuck> {
     let mut peers: BTreeMap<(Addr, Option<u16>), Stuck> = BTreeMap::new();
-    let mut add = |peer, path: &PathStats, states, owner| {
+    let mut add = |peer, path: &PathStats, states: &StateTally, owner| {
         if path.zero_window > 0 {
             let empty = Stuck { peer, sockets: 0, slow: 0, live: 0, bytes: 0, oldest_ms: 0, owner: None };
             peers.entry(peer).or_insert(empty).add(path, states, owner);
@@ -120,7 +120,7 @@ fn stuck(table: &SocketTable) -> Vec<Stuck> {
     };
     for group in table.tuples.iter() {
         let stats = &group.value;
-        add((group.key.dst, Some(group.key.dport)), &stats.path, &stats.states, stats.owner);
+        add((group.key.dst, Some(group.key.dport)), &stats.path, &stats.states(), stats.owner);
     }
     for group in table.clients.iter() {
         add((group.key, None), &group.value.path, &group.value.states, group.value.owner);

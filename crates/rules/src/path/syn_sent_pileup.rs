@@ -77,12 +77,12 @@ struct Destination {
     again: u64,
     answered: u64,
     owner: Option<ProcessIndex>,
-    votes: u32,
+    votes: u16,
 }
 
 /// Connections that a peer did answer: all but SYN_SENT.
 fn answered(stats: &TupleStats) -> u64 {
-    stats.states.iter().map(|n| u64::from(*n)).sum::<u64>() - u64::from(stats.state(State::SynSent))
+    stats.states().iter().map(|n| u64::from(*n)).sum::<u64>() - u64::from(stats.state(State::SynSent))
 }
 
 fn check(cx: &Context<'_>) -> Outcome {
@@ -91,7 +91,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     for group in table.tuples.iter().filter(|g| g.value.state(State::SynSent) > 0) {
         let entry = destinations.entry((group.key.dst, group.key.dport)).or_default();
         entry.syn_sent += u64::from(group.value.state(State::SynSent));
-        entry.again += u64::from(group.value.syn_retransmitting);
+        entry.again += u64::from(group.value.syn_retransmitting());
         if group.value.owner_votes >= entry.votes && group.value.owner.is_some() {
             (entry.owner, entry.votes) = (group.value.owner, group.value.owner_votes);
         }

@@ -101,7 +101,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         let backends: BTreeSet<(Addr, u16)> = table
             .tuples
             .iter()
-            .filter(|g| g.value.owner == Some(*process) && g.value.in_range > 0)
+            .filter(|g| g.value.owner == Some(*process) && g.value.in_range() > 0)
             .map(|g| (g.key.dst, g.key.dport))
             .collect();
         let label = cx.process_label(Some(*process));

@@ -136,7 +136,7 @@ pub(crate) fn pressed<'a>(cx: &Context<'a>, ports: &Ports) -> Reading<Vec<Presse
     let mut found: Vec<Pressed<'a>> = table
         .tuples
         .iter()
-        .filter(|group| group.value.in_range > 0)
+        .filter(|group| group.value.in_range() > 0)
         .filter_map(|group| judge(cx, group.key, &group.value, ports.usage(&group.key, &group.value)))
         .map(|one| Pressed { prebound, ..one })
         .collect();
@@ -197,7 +197,7 @@ fn still_grows(cx: &Context<'_>, tuple: &Tuple, stats: &TupleStats) -> Option<bo
         return None;
     }
     let before = cx.window.first().sockets.as_ref().ok().filter(|table| table.walked_time_wait)?;
-    Some(stats.in_range > before.tuples.get(tuple).map_or(0, |group| group.value.in_range))
+    Some(stats.in_range() > before.tuples.get(tuple).map_or(0, |group| group.value.in_range()))
 }
 
 impl Pressed<'_> {
@@ -260,7 +260,7 @@ impl Pressed<'_> {
             count("of those, that connect() can take back", ports.reusable),
         ];
         for (what, value) in [
-            ("of those, in FIN_WAIT2 without a process", stats.fin_wait2_mini),
+            ("of those, in FIN_WAIT2 without a process", stats.fin_wait2_mini()),
             ("of those, in SYN_SENT", stats.state(State::SynSent)),
         ] {
             if value > 0 {
@@ -372,7 +372,7 @@ pub(crate) fn kernel_remedies(range: &Ports, ports: &PortUse, stats: &TupleStats
             ),
         ));
     }
-    if u64::from(stats.fin_wait2_mini) * 4 >= u64::from(ports.hard_used.max(1)) {
+    if u64::from(stats.fin_wait2_mini()) * 4 >= u64::from(ports.hard_used.max(1)) {
         out.push(Remedy::kernel(
             Applicability::Safe,
             "net.ipv4.tcp_fin_timeout=15",
@@ -533,7 +533,7 @@ fn bound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<F
 /// Ports that were bound before connect() are lost for every destination, too; how many can only be estimated.
 fn prebound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<Finding> {
     let (n, of) = prebound(ports, table).filter(|all| is_share(Some(*all), limit(cx, &WARNING_FRACTION)))?;
-    let most = table.tuples.iter().max_by_key(|g| (g.value.in_range - g.value.first_parity, g.key))?;
+    let most = table.tuples.iter().max_by_key(|g| (g.value.in_range() - g.value.first_parity(), g.key))?;
     let owner = most.value.owner;
     let whose = owner.map_or(String::new(), |_| format!(", most by {}", cx.process_label(owner)));
     let finding = cx
@@ -573,8 +573,8 @@ fn clear(table: &SocketTable, ports: &Ports) -> String {
     let busiest = table
         .tuples
         .iter()
-        .filter(|group| group.value.in_range > 0)
-        .max_by(|a, b| a.value.in_range.cmp(&b.value.in_range).then(b.key.cmp(&a.key)));
+        .filter(|group| group.value.in_range() > 0)
+        .max_by(|a, b| a.value.in_range().cmp(&b.value.in_range()).then(b.key.cmp(&a.key)));
     match busiest {
         None => format!(
             "no outgoing connection holds one of the {}",

@@ -71,14 +71,14 @@ fn check(cx: &Context<'_>) -> Outcome {
             "read the sockets live, or with ss -o (timers)",
         ));
     }
-    let rate = |stats: &TupleStats| f64::from(stats.made_10s) / 10.0;
+    let rate = |stats: &TupleStats| f64::from(stats.made_10s()) / 10.0;
     let mut busy: Vec<(Tuple, &TupleStats)> = table
         .tuples
         .iter()
-        .filter(|group| group.value.made_10s > 0 && rate(&group.value) >= min_rate)
+        .filter(|group| group.value.made_10s() > 0 && rate(&group.value) >= min_rate)
         .map(|group| (group.key, &group.value))
         .collect();
-    busy.sort_by(|a, b| b.1.made_10s.cmp(&a.1.made_10s).then(a.0.cmp(&b.0)));
+    busy.sort_by(|a, b| b.1.made_10s().cmp(&a.1.made_10s()).then(a.0.cmp(&b.0)));
     if busy.is_empty() {
         return Outcome::Clear(clear(table));
     }
@@ -140,7 +140,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             )
             .evidence([
                 Evidence::new(format!("TIME_WAIT made towards {target}"), rate(stats), "/s", format!("{from}, last 10 s")),
-                Evidence::new("the same over a minute", (f64::from(stats.made_60s) / 6.0).round() / 10.0, "/s", format!("{from}, last 60 s")),
+                Evidence::new("the same over a minute", (f64::from(stats.made_60s()) / 6.0).round() / 10.0, "/s", format!("{from}, last 60 s")),
                 Evidence::new("TIME_WAIT made in all", all_rate, "/s", format!("{from}, last 10 s")),
                 Evidence::new(format!("local ports in use towards {target}"), f64::from(used.used), "ports", source),
                 Evidence::new("of those, that connect() can take back", f64::from(used.reusable), "ports", source),
@@ -163,14 +163,16 @@ fn check(cx: &Context<'_>) -> Outcome {
 }
 
 fn clear(table: &SocketTable) -> String {
-    let busiest =
-        table.tuples.iter().max_by(|a, b| a.value.made_10s.cmp(&b.value.made_10s).then(b.key.cmp(&a.key)));
+    let busiest = table
+        .tuples
+        .iter()
+        .max_by(|a, b| a.value.made_10s().cmp(&b.value.made_10s()).then(b.key.cmp(&a.key)));
     let accepted: u64 = table.listeners.iter().map(|l| u64::from(l.states[State::TimeWait as usize])).sum();
     let outgoing = match busiest {
         Some(group) => format!(
             "no destination gets many short connections: the busiest, {}, {:.1} a second",
             tuple_label(&group.key),
-            f64::from(group.value.made_10s) / 10.0
+            f64::from(group.value.made_10s()) / 10.0
         ),
         None => "no outgoing connection was closed by this side first".to_owned(),
     };

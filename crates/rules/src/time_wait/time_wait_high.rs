@@ -72,7 +72,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     let busiest = table
         .tuples
         .iter()
-        .filter(|group| group.value.in_range > 0)
+        .filter(|group| group.value.in_range() > 0)
         .map(|group| (group.key, &group.value, ports.usage(&group.key, &group.value)))
         .max_by(|a, b| a.2.used.cmp(&b.2.used).then(b.0.cmp(&a.0)));
     let busiest_text = match &busiest {

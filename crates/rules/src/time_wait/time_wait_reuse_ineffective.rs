@@ -79,7 +79,7 @@ fn check(cx: &Context<'_>) -> Outcome {
 
 /// TIME_WAIT sockets that reuse would take back if timestamps were there.
 fn lost(p: &Pressed<'_>) -> u32 {
-    p.stats.time_wait_aged.min(p.ports.used).saturating_sub(p.ports.reusable)
+    p.stats.time_wait_aged().min(p.ports.used).saturating_sub(p.ports.reusable)
 }
 
 fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_model::Finding {
