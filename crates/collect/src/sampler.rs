@@ -9,7 +9,7 @@ use linger_model::snapshot::{
     Conntrack, Counters, Gap, GapKind, HostSnapshot, Kernel, NetnsId, Reading, Snapshot, Sockstat,
 };
 use linger_model::{SocketRecord, SocketTable, State};
-use linger_netns::{Netns, run_in};
+use linger_netns::{Netns, Spec, run_in};
 use linger_wire::sock_diag::Extensions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl Sampler {
             processes,
             files: files::file_use(),
             softnet: files::softnet(),
-            sysctls: files::sysctls(&self.options.sysctls, true),
+            sysctls: host_sysctls(&self.options.sysctls),
             page_size: rustix::param::page_size() as u64,
         });
         namespaces
@@ -243,6 +243,14 @@ impl Inside {
             taken: (SystemTime::now(), Instant::now()),
         }
     }
+}
+
+/// Some host-wide sysctls have files in the first namespace alone (`tcp_mem`, `tcp_max_orphans`): read there where it
+/// can be entered, else here.
+fn host_sysctls(keys: &[&'static str]) -> Sysctls {
+    let first = Netns::open(&Spec::Pid(1)).ok().filter(|ns| !ns.is_current());
+    let there = first.and_then(|ns| run_in(&ns, || files::sysctls(keys, true)).ok());
+    there.unwrap_or_else(|| files::sysctls(keys, true))
 }
 
 /// Everyone whom a finding may name.

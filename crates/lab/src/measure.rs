@@ -37,7 +37,8 @@ pub fn measure(command: &mut Command) -> io::Result<Cost> {
         }
     }
     let (status, usage) = reap(&child)?;
-    let time = |t: libc::timeval| Duration::new(t.tv_sec.unsigned_abs(), t.tv_usec.unsigned_abs() as u32 * 1000);
+    let time =
+        |t: libc::timeval| Duration::new(t.tv_sec.unsigned_abs(), t.tv_usec.unsigned_abs() as u32 * 1000);
     Ok(Cost {
         wall: start.elapsed(),
         cpu: time(usage.ru_utime) + time(usage.ru_stime),

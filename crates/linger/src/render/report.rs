@@ -208,8 +208,8 @@ fn one_finding(out: &mut String, finding: &Finding, style: &Style, given: &[(&st
 
 /// Fullest first. On a calm host the few that say most.
 fn headroom(out: &mut String, report: &Report, style: &Style, short: bool) {
-    let rows: Vec<&Headroom> =
-        if short { report.headroom.iter().take(4).collect() } else { report.headroom.iter().collect() };
+    let most = if short { 4 } else { 8 };
+    let rows: Vec<&Headroom> = report.headroom.iter().filter(|r| r.used > 0).take(most).collect();
     if rows.is_empty() {
         return;
     }

@@ -1,0 +1,145 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_linger_global_optspecs
+    string join \n color= h/help V/version
+end
+
+function __fish_linger_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_linger_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_linger_using_subcommand
+    set -l cmd (__fish_linger_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c linger -n "__fish_linger_needs_command" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_needs_command" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_needs_command" -f -a "check" -d 'Say what is wrong with this host\'s TCP connections, who causes it, why, and what to do'
+complete -c linger -n "__fish_linger_needs_command" -f -a "states" -d 'Count sockets per state, or per peer, process, listener, …'
+complete -c linger -n "__fish_linger_needs_command" -f -a "ports" -d 'Show how full the local ports towards each destination are, and how fast they fill'
+complete -c linger -n "__fish_linger_needs_command" -f -a "listeners" -d 'Show each listener\'s accept queue, half-open requests, drops and process'
+complete -c linger -n "__fish_linger_needs_command" -f -a "explain" -d 'Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel'
+complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
+complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c linger -n "__fish_linger_needs_command" -f -a "__man" -d 'Write the man pages'
+complete -c linger -n "__fish_linger_needs_command" -f -a "__schema" -d 'Print a JSON Schema'
+complete -c linger -n "__fish_linger_needs_command" -f -a "__actor" -d 'Play a part in a lab'
+complete -c linger -n "__fish_linger_using_subcommand check" -l interval -d 'Time between two samples, for example 500ms or 5s' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l samples -d 'How many samples; more make a longer window for the rules that need a past' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand check" -l select -d 'Only these rules, by code or name' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l ignore -d 'Not these rules, by code or name' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
+complete -c linger -n "__fish_linger_using_subcommand check" -l fail-on -d 'Findings below this severity leave the exit status at 0' -r -f -a "info\t'Also notes'
+warning\t'Warnings and worse'
+critical\t'Only critical findings'"
+complete -c linger -n "__fish_linger_using_subcommand check" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand check" -s v -l verbose -d 'Also list what was ruled out and what could not be read'
+complete -c linger -n "__fish_linger_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand check" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand states" -l by -d 'Count per group' -r -f -a "peer\t'Peer address'
+peer-port\t'Peer address and port'
+local-port\t'Local port'
+listener\t'Listening address and port that the connection came through'
+process\t'Process that holds the socket'
+cgroup\t'cgroup'
+container\t'Container or systemd unit'
+netns\t'Network namespace'
+family\t'Address family'"
+complete -c linger -n "__fish_linger_using_subcommand states" -l top -d 'How many groups to show, the largest first; the rest is summed' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l watch -d 'Again and again, every 2 s or the TIME given' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l state -d 'Only these states, for example time-wait,close-wait' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l src -d 'Only these local addresses, for example 10.0.0.1 or fd00::/64' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l dst -d 'Only these peer addresses' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l dport -d 'Only these peer ports' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l pid -d 'Only sockets that this process holds' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand states" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand states" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand states" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand ports" -l top -d 'How many destinations to show, the fullest first' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l state -d 'Only these states, for example time-wait,close-wait' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l src -d 'Only these local addresses, for example 10.0.0.1 or fd00::/64' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l dst -d 'Only these peer addresses' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l dport -d 'Only these peer ports' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l pid -d 'Only sockets that this process holds' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand ports" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand ports" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand ports" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l top -d 'How many listening addresses to show, the fullest queue first' -r
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l src -d 'Only these local addresses, for example 10.0.0.1 or fd00::/64' -r
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand listeners" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand listeners" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand explain" -l format -d 'How to print' -r -f -a "text\t'For a terminal'
+markdown\t'Markdown'
+json\t'JSON'"
+complete -c linger -n "__fish_linger_using_subcommand explain" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand explain" -l list -d 'List everything that can be explained'
+complete -c linger -n "__fish_linger_using_subcommand explain" -l all -d 'Every rule\'s manual'
+complete -c linger -n "__fish_linger_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand config" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand config" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand completions" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand __man" -l out -d 'Into this folder' -r -F
+complete -c linger -n "__fish_linger_using_subcommand __man" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand __man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand __man" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand __schema" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand __schema" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand __schema" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand __actor" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand __actor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand __actor" -s V -l version -d 'Print version'
