@@ -1,0 +1,12 @@
+//! End to end: incidents of the lab, each beside its healthy twin, through the command as a user runs it.
+
+mod cli;
+mod healthy;
+mod leaks;
+mod limits;
+mod netns;
+mod oracles;
+mod path;
+mod ports;
+mod queues;
+mod support;
