@@ -191,13 +191,21 @@ fn is_share(prebound: Option<(u32, u32)>, share: f64) -> bool {
     prebound.is_some_and(|(n, of)| f64::from(n) >= share * f64::from(of))
 }
 
-/// Whether the tuple has more ports in use than at the window's beginning; `None` without a past.
+/// Whether the tuple has more ports in use than at the window's beginning; `None` where that can't be told.
 fn still_grows(cx: &Context<'_>, tuple: &Tuple, stats: &TupleStats) -> Option<bool> {
-    if !cx.window.has_past() {
-        return None;
+    let past = cx.window.has_past().then(|| cx.window.first().sockets.as_ref().ok()).flatten();
+    match past.filter(|table| table.walked_time_wait) {
+        Some(before) => {
+            Some(stats.in_range() > before.tuples.get(tuple).map_or(0, |group| group.value.in_range()))
+        }
+        // TIME_WAIT sockets were only counted then, or there is no past.
+        None => cx.sockets().is_ok_and(is_over).then_some(false),
     }
-    let before = cx.window.first().sockets.as_ref().ok().filter(|table| table.walked_time_wait)?;
-    Some(stats.in_range() > before.tuples.get(tuple).map_or(0, |group| group.value.in_range()))
+}
+
+/// Whether nothing went into TIME_WAIT in the last two seconds: the rate of the last ten is a burst's that is over.
+pub(crate) fn is_over(table: &SocketTable) -> bool {
+    table.time_wait_made.iter().take(2).all(|made| *made == 0)
 }
 
 impl Pressed<'_> {
@@ -751,6 +759,9 @@ mod tests {
         assert_eq!(worst(run(&RULE, [burst(300, 1.0)])).0, Severity::Warning);
         // The same, but it is over: nothing was added since the first sample.
         assert!(matches!(run(&RULE, [burst(300, 0.0), burst(300, 1.0)]), Outcome::Clear(_)));
+        // Where TIME_WAIT was not walked then, the youngest of now tell as much.
+        let sockets = expiring(burst(300, 1.0).sockets, 50_000, 57_900);
+        assert!(matches!(run(&RULE, [small().sockets(sockets)]), Outcome::Clear(_)));
     }
 
     #[test]

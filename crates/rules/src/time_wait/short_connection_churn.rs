@@ -1,4 +1,4 @@
-use super::ephemeral_port_exhaustion::{note_more, pressed, projection_fraction};
+use super::ephemeral_port_exhaustion::{is_over, note_more, pressed, projection_fraction};
 use crate::ports::{Ports, TIME_WAIT_S, percent, socket_source, time_wait_buckets, tuple_label};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
@@ -92,7 +92,8 @@ fn check(cx: &Context<'_>) -> Outcome {
     let severity_of = |tuple: &Tuple, stats: &TupleStats| {
         let used = ports.usage(tuple, stats);
         let ports_threatened = pressed.iter().any(|p| p.tuple == *tuple && p.severity >= Severity::Warning)
-            || (used.hard_fraction() >= projection_fraction(cx)
+            || (!is_over(table)
+                && used.hard_fraction() >= projection_fraction(cx)
                 && used.rate_per_s.unwrap_or(0.0) * used.reuse.stuck_share() * TIME_WAIT_S
                     >= threat_fraction * f64::from(used.available()));
         let buckets_threatened = rate(stats) * 2.0 >= all_rate
