@@ -101,10 +101,11 @@ impl<'de> Deserialize<'de> for Addr {
     }
 }
 
-/// Writes `10.0.0.1:443` or `[fd00::1]:443`, and `*` for an unspecified address.
+/// Writes `10.0.0.1:443` or `[fd00::1]:443`; `*:443` for the unspecified IPv6 address, which takes IPv4 too unless the
+/// socket is IPv6 only, and `0.0.0.0:443` for IPv4's.
 pub fn endpoint(addr: Addr, port: u16) -> String {
     match addr.ip() {
-        ip if ip.is_unspecified() => format!("*:{port}"),
+        IpAddr::V6(ip) if ip.is_unspecified() => format!("*:{port}"),
         IpAddr::V4(ip) => format!("{ip}:{port}"),
         IpAddr::V6(ip) => format!("[{ip}]:{port}"),
     }
@@ -293,6 +294,7 @@ mod tests {
         assert!(v4.is_loopback() && v4.is_v4());
         assert_eq!(mapped.to_string(), "127.0.0.1");
         assert_eq!(endpoint(Addr::UNSPECIFIED, 80), "*:80");
+        assert_eq!(endpoint(Ipv4Addr::UNSPECIFIED.into(), 80), "0.0.0.0:80");
         assert_eq!(endpoint("fd00::1".parse::<IpAddr>().expect("address").into(), 80), "[fd00::1]:80");
     }
 }

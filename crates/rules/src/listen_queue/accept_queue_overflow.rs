@@ -395,7 +395,7 @@ mod tests {
         let findings =
             fired(run(&super::RULE, [nginx(0.0, 3, 7).socket(scanned(0)), last.socket(scanned(500))]));
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].subject.contains("*:80"), "{}", findings[0].subject);
+        assert!(findings[0].subject.contains("0.0.0.0:80"), "{}", findings[0].subject);
         // Two that overflow are told both.
         let last =
             nginx(1.0, 512, 127).counter("TcpExt.ListenOverflows", 150).counter("TcpExt.ListenDrops", 150);

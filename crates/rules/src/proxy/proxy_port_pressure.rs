@@ -81,7 +81,11 @@ fn check(cx: &Context<'_>) -> Outcome {
                 format!("the process that connects {}", one.direction()),
                 GapKind::Partial,
                 "no live connection with a known process, and TIME_WAIT sockets have no owner",
-                "run as root, or take more samples (--samples)",
+                if known!(cx.processes()).denied > 0 {
+                    "run as root, or look again while a connection is live"
+                } else {
+                    "look again while a connection is live"
+                },
             )),
             None => Outcome::Clear(
                 "ports are short, but of a process that accepts hardly any connections (TW001)".to_owned(),
