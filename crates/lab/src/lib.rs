@@ -27,6 +27,7 @@
 //! ```
 
 mod actor;
+mod deny;
 mod error;
 mod load;
 mod measure;
@@ -38,6 +39,7 @@ mod world;
 pub use actor::{
     Actor, ActorSpec, Behaviour, Bound, Client, Close, Launcher, Outcome, Server, Sockets, actor_main,
 };
+pub use deny::without_netlink;
 pub use error::Error;
 pub use load::{CloseWaitLoad, CloseWaits, Made, TimeWaitLoad};
 pub use measure::{Cost, measure};

@@ -54,28 +54,26 @@ pub fn offer_what_is_shown(error: &mut clap::Error) {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Say what is wrong with this host's TCP connections, who causes it, why, and what to do
-    #[command(after_long_help = CHECK_EXAMPLES, after_help = "Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell. More with --help.")]
+    #[command(after_long_help = CHECK_EXAMPLES, after_help = "Examples:\n  linger check -v\n  linger check --netns all --format json\n\nExit status: 0 OK, 1 warning, 2 critical, 3 could not tell. More with --help.")]
     Check(CheckArgs),
     /// Count sockets per state, or per peer, process, listener, …
-    #[command(after_long_help = STATES_EXAMPLES, after_help = "More with --help.")]
+    #[command(after_long_help = STATES_EXAMPLES, after_help = "Examples:\n  linger states --by peer --top 10\n  linger states --by process --state close-wait\n\nMore with --help.")]
     States(StatesArgs),
     /// Show how full the local ports towards each destination are, and how fast they fill
-    #[command(after_long_help = PORTS_EXAMPLES, after_help = "More with --help.")]
+    #[command(after_long_help = PORTS_EXAMPLES, after_help = "Examples:\n  linger ports\n  linger ports --dst 10.0.0.0/8 --format json\n\nMore with --help.")]
     Ports(PortsArgs),
     /// Show each listener's accept queue, half-open requests, drops and process
-    #[command(after_long_help = LISTENERS_EXAMPLES, after_help = "More with --help.")]
+    #[command(after_long_help = LISTENERS_EXAMPLES, after_help = "Examples:\n  linger listeners\n  linger listeners --sport 443\n\nMore with --help.")]
     Listeners(ListenersArgs),
     /// Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel
-    #[command(after_long_help = EXPLAIN_EXAMPLES, after_help = "More with --help.")]
+    #[command(after_long_help = EXPLAIN_EXAMPLES, after_help = "Examples:\n  linger explain TIME_WAIT\n  linger explain tcp_tw_reuse EADDRNOTAVAIL\n\nMore with --help.")]
     Explain(ExplainArgs),
     /// Print every threshold with its default, as a configuration file
-    #[command(
-        after_long_help = "Examples:\n  linger config > linger.toml\n  linger check --config linger.toml"
-    )]
+    #[command(after_help = "Examples:\n  linger config > linger.toml\n  linger check --config linger.toml")]
     Config,
     /// Print a completion script for a shell
     #[command(
-        after_long_help = "Examples:\n  linger completions bash > /etc/bash_completion.d/linger\n  linger completions zsh > ~/.zfunc/_linger\n  linger completions fish > ~/.config/fish/completions/linger.fish"
+        after_help = "Examples:\n  linger completions bash > /etc/bash_completion.d/linger\n  linger completions zsh > ~/.zfunc/_linger\n  linger completions fish > ~/.config/fish/completions/linger.fish"
     )]
     Completions {
         /// Which shell.
@@ -213,8 +211,8 @@ pub struct CheckArgs {
 /// Which namespaces.
 #[derive(Debug, Args)]
 pub struct NetnsArgs {
-    /// Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times.
-    #[arg(long = "netns", value_name = "NETNS", default_value = "self")]
+    /// Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list.
+    #[arg(long = "netns", value_name = "NETNS", default_value = "self", value_delimiter = ',')]
     pub netns: Vec<String>,
 }
 

@@ -14,8 +14,11 @@ pub fn report(window: &Window, config: &Config, selection: &Selection) -> Report
     for (rule, outcome) in evaluate(window, config, selection) {
         match outcome {
             Outcome::Fired(found) => findings.extend(found),
-            Outcome::Clear(why) | Outcome::NotApplicable(why) => {
-                ruled_out.push(RuledOut { code: rule.code.to_owned(), why });
+            Outcome::Clear(why) => {
+                ruled_out.push(RuledOut { code: rule.code.to_owned(), why, checked: true })
+            }
+            Outcome::NotApplicable(why) => {
+                ruled_out.push(RuledOut { code: rule.code.to_owned(), why, checked: false });
             }
             Outcome::Unknown(gap) => {
                 unknown.push(Unknown { code: rule.code.to_owned(), gap: gap.to_string() })

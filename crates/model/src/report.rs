@@ -191,8 +191,10 @@ impl Finding {
 pub struct RuledOut {
     /// The rule's code.
     pub code: String,
-    /// By what it was ruled out, or why it cannot occur here.
+    /// By what it was ruled out, or why it was not looked for.
     pub why: String,
+    /// Whether it was looked for; false where it cannot occur here, or needs a longer window (`--samples`).
+    pub checked: bool,
 }
 
 /// A question that could not be answered.

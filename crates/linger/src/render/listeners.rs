@@ -19,11 +19,11 @@ pub fn text(report: &ListenersReport, style: &Style) -> String {
         Column::right("QUEUE"),
         Column::right("LIMIT"),
         Column::right("HALF-OPEN"),
-        Column::right("UNACCEPTED").expendable(1),
+        Column::right("UNACCEPTED").expendable(3),
         Column::right("DROPS"),
-        Column::right("CONNECTED").expendable(2),
-        Column::left("PROCESS").expendable(3),
-        Column::left("NOTE").expendable(4),
+        Column::right("CONNECTED").expendable(4),
+        Column::left("PROCESS").expendable(2),
+        Column::left("NOTE").expendable(1),
     ]);
     let (mut capped, mut grouped) = (false, false);
     for row in &report.listeners {

@@ -62,7 +62,11 @@ pub fn figure(value: f64, unit: &str) -> String {
 fn singular(unit: &str) -> &str {
     match unit {
         "ms" | "s" => unit,
-        _ => unit.strip_suffix('s').unwrap_or(unit),
+        _ => unit
+            .strip_suffix("es")
+            .filter(|u| u.ends_with("ss"))
+            .or_else(|| unit.strip_suffix('s'))
+            .unwrap_or(unit),
     }
 }
 
@@ -112,6 +116,10 @@ mod tests {
         );
         assert_eq!(figure(1234567.0, "sockets"), "1,234,567 sockets");
         assert_eq!((figure(1.0, "sockets"), figure(1.0, "ms")), ("1 socket".into(), "1 ms".into()));
+        assert_eq!(
+            (figure(1.0, "addresses"), figure(1.0, "processes")),
+            ("1 address".into(), "1 process".into())
+        );
         assert_eq!((figure(12.34, "/s"), figure(0.25, "fraction")), ("12.3/s".into(), "25.0 %".into()));
     }
 

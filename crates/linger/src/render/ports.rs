@@ -28,7 +28,7 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
         return out;
     }
     let mut table = Table::new(vec![
-        Column::left("SOURCE").expendable(1),
+        Column::left("SOURCE").expendable(2),
         Column::left("DESTINATION").shrinking(),
         Column::right("USED"),
         Column::right("TIME_WAIT").expendable(6),
@@ -38,8 +38,7 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
         Column::right("FULL"),
         Column::right("NEW/S"),
         Column::left("FULL IN"),
-        Column::left("PROCESS").expendable(5),
-        Column::left("NOTE").expendable(7),
+        Column::left("PROCESS").expendable(1),
     ]);
     for row in &report.ports {
         let tone = match row.fraction {
@@ -61,11 +60,17 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
             row.new_per_s.map_or_else(|| "?".to_owned(), |r| format!("{r:.1}")).into(),
             row.time_to_exhaustion_s.map_or_else(String::new, duration).into(),
             clean(row.process.as_deref().unwrap_or("")).into(),
-            note(row).into(),
         ]);
     }
     out.push('\n');
     out.push_str(&table.render(style));
+    for row in &report.ports {
+        let note = note(row);
+        if !note.is_empty() {
+            let text = format!("{} -> {}: {note}", row.src, row.destination());
+            let _ = writeln!(out, "  {}", super::wrap(&text, style.prose(), 4, 2));
+        }
+    }
     if report.other_destinations > 0 {
         let _ = writeln!(
             out,
@@ -89,10 +94,13 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
 fn note(row: &PortRow) -> String {
     let mut notes = Vec::new();
     if row.second_half_only {
-        notes.push("only the slow half is left".to_owned());
+        notes.push("only the half that connect() tries last is free: each connect() is slow".to_owned());
     }
     if let Some(share) = row.bound_before_connect_estimate.filter(|s| *s >= 0.25) {
-        notes.push(format!("~{:.0} % bound before connect (estimate)", share * 100.0));
+        notes.push(format!(
+            "about {:.0} % were bound before connect() (estimate from the ports' parity)",
+            share * 100.0
+        ));
     }
     notes.join("; ")
 }

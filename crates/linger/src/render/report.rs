@@ -25,7 +25,7 @@ pub struct Options<'a> {
 /// The report as text.
 pub fn text(report: &Report, style: &Style, options: &Options<'_>) -> String {
     let mut out = String::new();
-    verdict(&mut out, report, style);
+    verdict(&mut out, report, style, options);
     let calm = report.findings.iter().all(|f| f.severity == Severity::Info);
     if options.one_of_several && calm && !options.verbose && report.verdict == Verdict::Ok {
         return out;
@@ -38,7 +38,7 @@ pub fn text(report: &Report, style: &Style, options: &Options<'_>) -> String {
     out
 }
 
-fn verdict(out: &mut String, report: &Report, style: &Style) {
+fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {
     let (word, tone) = match report.verdict {
         Verdict::Ok => ("OK", Tone::Good),
         Verdict::Warning => ("WARNING", Tone::Warn),
@@ -60,25 +60,20 @@ fn verdict(out: &mut String, report: &Report, style: &Style) {
     if report.verdict == Verdict::Unknown {
         parts = vec!["sockets, counters or a rule asked for could not be read".to_owned()];
     }
-    let name = report.netns.name.clone().unwrap_or_else(|| format!("net:[{}]", report.netns.inode));
-    let _ = writeln!(
-        out,
-        "{}  {}",
-        style.paint(tone, word),
-        wrap(
-            &format!(
-                "{} · {} · {} · kernel {} · {} window",
-                parts.join(", "),
-                counted(total(report), "TCP socket"),
-                clean(&name),
-                clean(&report.kernel),
-                super::duration_exact(report.interval_s)
-            ),
-            style.prose(),
-            word.len() + 2,
-            word.len() + 2
-        )
-    );
+    let mut pieces = vec![parts.join(", "), counted(total(report), "TCP socket")];
+    if options.one_of_several || report.netns.name.is_some() {
+        pieces.push(report.netns.name.clone().unwrap_or_else(|| format!("net:[{}]", report.netns.inode)));
+    }
+    pieces.push(format!("kernel {}", report.kernel));
+    pieces.push(if report.interval_s > 0.0 {
+        format!("{} window", super::duration_exact(report.interval_s))
+    } else {
+        "one sample, so no rates (--samples 2)".to_owned()
+    });
+    // A line breaks between the pieces, never within one.
+    let line = clean(&pieces.join(" · ")).replace(' ', "\u{1}").replace("\u{1}·\u{1}", " · ");
+    let line = wrap(&line, style.prose(), word.len() + 2, word.len() + 2).replace('\u{1}', " ");
+    let _ = writeln!(out, "{}  {line}", style.paint(tone, word));
 }
 
 /// The table of states; those without sockets in a line.
@@ -244,10 +239,14 @@ fn headroom(out: &mut String, report: &Report, style: &Style, short: bool) {
 }
 
 fn rest(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {
-    let (ruled_out, unknown) = (report.ruled_out.len() as u64, report.unknown.len() as u64);
+    let (ruled_out, not_checked): (Vec<_>, Vec<_>) = report.ruled_out.iter().partition(|r| r.checked);
+    let unknown = report.unknown.len() as u64;
     out.push('\n');
     if !options.verbose {
-        let mut parts = vec![format!("{} ruled out", counted(ruled_out, "fault"))];
+        let mut parts = vec![format!("{} ruled out", counted(ruled_out.len() as u64, "fault"))];
+        if !not_checked.is_empty() {
+            parts.push(format!("{} not applicable", not_checked.len()));
+        }
         if unknown > 0 {
             parts.push(format!("{} could not be read", counted(unknown, "thing")));
         }
@@ -256,18 +255,26 @@ fn rest(out: &mut String, report: &Report, style: &Style, options: &Options<'_>)
         return;
     }
     let width = style.prose();
-    let _ = writeln!(out, "{}", style.paint(Tone::Strong, "Ruled out"));
-    for item in &report.ruled_out {
-        let name = linger_rules::rule(&item.code).map_or("", |r| r.name);
-        let _ = writeln!(
-            out,
-            "  {:<6} {}",
-            item.code,
-            wrap(&clean(&format!("{name}: {}", item.why)), width, 9, 9)
-        );
+    let mut before = "";
+    for (title, items) in [("Ruled out", ruled_out), ("Not applicable here, or in this window", not_checked)]
+    {
+        if items.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "{before}{}", style.paint(Tone::Strong, title));
+        before = "\n";
+        for item in items {
+            let name = linger_rules::rule(&item.code).map_or("", |r| r.name);
+            let _ = writeln!(
+                out,
+                "  {:<6} {}",
+                item.code,
+                wrap(&clean(&format!("{name}: {}", item.why)), width, 9, 9)
+            );
+        }
     }
     if unknown > 0 {
-        let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, "Not known"));
+        let _ = writeln!(out, "{before}{}", style.paint(Tone::Strong, "Not known"));
         for item in &report.unknown {
             let _ = writeln!(out, "  {:<6} {}", item.code, wrap(&clean(&item.gap), width, 9, 9));
         }

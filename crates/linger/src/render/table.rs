@@ -147,12 +147,17 @@ impl Table {
     }
 }
 
+/// Leaves out the middle: an address's network and its port both tell something.
 fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    let length = text.chars().count();
+    if length <= width {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    let kept = width.saturating_sub(1);
+    let tail = kept / 2;
+    let mut short: String = text.chars().take(kept - tail).collect();
     short.push('…');
+    short.extend(text.chars().skip(length - tail));
     short
 }
 
