@@ -17,7 +17,9 @@ use std::time::Duration;
 pub fn read(gaps: &mut Vec<Gap>) -> Reading<Option<Conntrack>> {
     let figure = |name: &str| files::text(format!("/proc/sys/net/netfilter/{name}"));
     let max = match figure("nf_conntrack_max") {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return files::need_sysctls("connection tracking").map(|()| None);
+        }
         other => other.map_err(|e| gap("nf_conntrack_max", &e))?,
     };
     let count = figure("nf_conntrack_count").map_err(|e| gap("nf_conntrack_count", &e))?;

@@ -73,13 +73,29 @@ fn sysctl_path(key: &str) -> String {
     format!("/proc/sys/{swapped}")
 }
 
+/// That the namespace's sysctls are there at all: where they are masked, a missing file says nothing.
+pub fn need_sysctls(what: &str) -> Reading<()> {
+    std::fs::read_dir("/proc/sys/net/ipv4").map(drop).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            let hint = "something is mounted over it, or /proc is not mounted";
+            Gap::new(what, GapKind::Unsupported, "/proc/sys/net is not there", hint)
+        }
+        _ => gap(what, &e),
+    })
+}
+
 /// The sysctls that exist here; one that may not be read has a gap. `absent` decides whether a missing one has too.
 pub fn sysctls(keys: &[&str], absent: bool) -> BTreeMap<String, Reading<String>> {
     let mut read = BTreeMap::new();
+    let masked = need_sysctls("sysctls").is_err();
     for key in keys {
         match text(sysctl_path(key)) {
             Ok(text) => {
                 read.insert((*key).to_owned(), Ok(text.trim().to_owned()));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound && masked => {
+                let why = need_sysctls(key).err();
+                read.extend(why.map(|gap| ((*key).to_owned(), Err(gap))));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound && !absent => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

@@ -6,14 +6,15 @@
 mod cgroups;
 mod conntrack;
 mod files;
+mod privileges;
 mod processes;
 mod sampler;
 mod walk;
 
 pub use cgroups::paths_by_id as cgroup_paths_by_id;
 pub use files::{counters, sockstat, sysctls};
-pub use processes::{HolderTable, ScanOptions};
-pub use sampler::{ALL_STATES, Depth, Sampler, SamplerOptions, port_range};
+pub use processes::{HolderTable, ScanOptions, hidepid, may_read_descriptors};
+pub use sampler::{ALL_STATES, Depth, Sampler, SamplerOptions, port_range, set_times};
 pub use walk::{Walk, WalkEnd, WalkError, walk, walk_proc};
 
 use linger_model::snapshot::{Gap, GapKind};
@@ -23,7 +24,7 @@ use std::io;
 /// A gap from an error of the system, with what to do about it.
 pub(crate) fn gap(what: impl Into<String>, error: &io::Error) -> Gap {
     let (kind, hint) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (GapKind::Denied, "run as root"),
+        io::ErrorKind::PermissionDenied => (GapKind::Denied, privileges::Privileges::own().hint()),
         io::ErrorKind::NotFound => (GapKind::Unsupported, ""),
         _ if error.raw_os_error() == Some(3) => (GapKind::Vanished, ""),
         _ => (GapKind::Unsupported, ""),

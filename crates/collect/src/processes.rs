@@ -1,5 +1,6 @@
 //! Who holds which socket: every process's descriptors, read once and kept as inode → process.
 
+use crate::privileges::Privileges;
 use crate::{files, gap};
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use linger_model::SocketRecord;
@@ -46,6 +47,11 @@ pub struct HolderTable {
     hasher: DefaultHashBuilder,
     processes: Processes,
     left_out: u64,
+    /// Processes that could not be looked at for another reason than permissions, and the last reason.
+    failed: Option<(u64, Errno)>,
+    /// How /proc hides processes from this reader.
+    hidepid: Option<String>,
+    hint: &'static str,
 }
 
 impl Owners for HolderTable {
@@ -67,6 +73,9 @@ impl HolderTable {
             hasher: DefaultHashBuilder::default(),
             processes: Processes::default(),
             left_out: 0,
+            failed: None,
+            hidepid: None,
+            hint: "",
         }
     }
 
@@ -89,22 +98,18 @@ impl HolderTable {
         for pid in pids {
             table.scan_process(&proc, pid, options);
         }
+        let privileges = Privileges::own();
+        table.hint = privileges.hint();
+        table.hidepid = privileges.hidepid();
+        table.processes.hidden = table.hidepid.is_some();
         Ok(table)
     }
 
     fn scan_process(&mut self, proc: &OwnedFd, pid: u32, options: &ScanOptions) {
-        let folder = match open_dir(proc, pid.to_string()) {
-            Ok(folder) => folder,
-            Err(_) => return,
-        };
-        self.processes.seen += 1;
-        let fds = match open_dir(&folder, c"fd") {
-            Ok(fds) => fds,
-            Err(Errno::ACCESS | Errno::PERM) => {
-                self.processes.denied += 1;
-                return;
-            }
-            Err(_) => return,
+        let opened = open_dir(proc, pid.to_string()).and_then(|f| Ok((open_dir(&f, c"fd")?, f)));
+        let (fds, folder) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.not_read(pid, error),
         };
         let index = self.processes.list.len() as ProcessIndex;
         let (mut open, mut sockets) = (0u64, 0u32);
@@ -115,11 +120,16 @@ impl HolderTable {
                 self.insert(inode, index);
             }
         });
-        if denied {
-            self.processes.denied += 1;
-            return;
+        // Its descriptor may be the last one that the limit leaves.
+        drop(fds);
+        match denied {
+            Some(error) => return self.not_read(pid, error),
+            // Kernel threads, and what is ending.
+            None if open == 0 => return,
+            None => self.processes.seen += 1,
         }
-        let fd_limit = (options.limits && open > 0)
+        let fd_limit = options
+            .limits
             .then(|| files::text(format!("/proc/{pid}/limits")).ok())
             .flatten()
             .and_then(|t| procfs::open_files_limit(&t));
@@ -149,6 +159,23 @@ impl HolderTable {
             closed_tcp: 0,
             closed_tcp_lasting: 0,
         });
+    }
+
+    /// Counts a process whose descriptors could not be read; not one that is gone or that has none anyway.
+    fn not_read(&mut self, pid: u32, error: Errno) {
+        match error {
+            Errno::NOENT | Errno::SRCH => return,
+            // Who may not look at a process may still see what it is, but for /proc with hidepid=1.
+            Errno::ACCESS | Errno::PERM
+                if files::text(format!("/proc/{pid}/stat")).is_ok_and(|s| is_bare(&s)) =>
+            {
+                return;
+            }
+            Errno::ACCESS | Errno::PERM => {}
+            error => self.failed = Some((self.failed.map_or(0, |(n, _)| n) + 1, error)),
+        }
+        self.processes.seen += 1;
+        self.processes.denied += 1;
     }
 
     fn insert(&mut self, inode: u32, process: ProcessIndex) {
@@ -235,21 +262,34 @@ impl HolderTable {
         closed
     }
 
-    /// The table for a snapshot.
-    pub fn into_processes(self) -> Processes {
+    /// The table for a snapshot; slim without what no trend is read from.
+    pub fn into_processes(mut self, slim: bool) -> Processes {
+        if slim {
+            for process in &mut self.processes.list {
+                (process.cgroup, process.container) = (None, None);
+            }
+            self.processes.list.shrink_to_fit();
+        }
         self.processes
     }
 
     /// What could not be read.
     pub fn gaps(&self) -> Vec<Gap> {
         let mut gaps = Vec::new();
-        if self.processes.denied > 0 {
-            gaps.push(Gap::new(
-                format!("descriptors of {} of {} processes", self.processes.denied, self.processes.seen),
-                GapKind::Denied,
-                "permission denied",
-                "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
-            ));
+        let (failed, error) = self.failed.unwrap_or((0, Errno::MFILE));
+        let refused = self.processes.denied.saturating_sub(failed);
+        let (seen, denied) = (self.processes.seen, GapKind::Denied);
+        if refused > 0 {
+            let what = format!("descriptors of {refused} of {seen} processes");
+            gaps.push(Gap::new(what, denied, "permission denied", self.hint));
+        }
+        if failed > 0 {
+            let what = format!("descriptors of {failed} of {seen} processes");
+            gaps.push(match error {
+                Errno::MFILE => Gap::new(what, GapKind::Partial, "too many open files", "raise ulimit -n"),
+                Errno::NFILE => Gap::new(what, GapKind::Partial, "too many open files", "raise fs.file-max"),
+                error => Gap::new(what, GapKind::Partial, std::io::Error::from(error).to_string(), ""),
+            });
         }
         if self.left_out > 0 {
             gaps.push(Gap::new(
@@ -259,55 +299,69 @@ impl HolderTable {
                 "",
             ));
         }
-        if let Some(mode) = hidepid() {
-            gaps.push(Gap::new(
-                "other users' processes",
-                GapKind::Denied,
-                format!("/proc is mounted with {mode}"),
-                "run as root",
-            ));
+        if let Some(mode) = &self.hidepid {
+            let detail = format!("hidden, /proc is mounted with {mode}");
+            gaps.push(Gap::new("other users' processes", denied, detail, self.hint));
         }
         gaps
     }
 }
 
-/// `hidepid=…` of /proc when it hides processes from this user.
-fn hidepid() -> Option<String> {
-    if rustix::process::geteuid().is_root() {
-        return None;
+/// Whether this process's descriptors may be read; for one that is not there they may.
+pub fn may_read_descriptors(pid: u32) -> Reading<()> {
+    let refused = match open_dir(CWD, format!("/proc/{pid}/fd")) {
+        Ok(fds) => each_fd(&fds, |_, _| {}),
+        Err(Errno::NOENT | Errno::SRCH) => None,
+        Err(error) => Some(error),
+    };
+    let what = format!("descriptors of process {pid}");
+    match refused {
+        None => Ok(()),
+        Some(Errno::ACCESS | Errno::PERM) => {
+            Err(Gap::new(what, GapKind::Denied, "permission denied", Privileges::own().hint()))
+        }
+        Some(error) => Err(gap(what, &error.into())),
     }
-    let mounts = files::text("/proc/self/mounts").ok()?;
-    let options = mounts.lines().find_map(|l| {
-        let mut words = l.split(' ');
-        (words.nth(1)? == "/proc").then(|| words.nth(1))?
-    })?;
-    let mode = options.split(',').find(|o| o.starts_with("hidepid="))?;
-    (!matches!(mode, "hidepid=0" | "hidepid=off")).then(|| mode.to_owned())
+}
+
+/// How /proc hides other users' processes from this reader, if it does: its mount option.
+pub fn hidepid() -> Option<String> {
+    Privileges::own().hidepid()
+}
+
+/// Whether /proc/PID/stat is that of a kernel thread or of a process that has ended: they have no descriptors.
+fn is_bare(stat: &str) -> bool {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    // The name is in parentheses and may hold anything; the state follows as third field, the flags as ninth.
+    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    let mut fields = rest.split_ascii_whitespace();
+    let ended = matches!(fields.next(), Some("Z" | "X"));
+    ended || fields.nth(5).and_then(|f| f.parse::<u32>().ok()).is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
 fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Gives each descriptor's name and link. Whether reading was denied.
-fn each_fd(fds: &OwnedFd, mut each: impl FnMut(&CStr, &[u8])) -> bool {
+/// Gives each descriptor's name and link. The error, if reading was denied.
+fn each_fd(fds: &OwnedFd, mut each: impl FnMut(&CStr, &[u8])) -> Option<Errno> {
     let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
     let mut link = [MaybeUninit::uninit(); 64];
     let mut entries = RawDir::new(fds, &mut buffer);
     while let Some(entry) = entries.next() {
-        let Ok(entry) = entry else { return false };
+        let Ok(entry) = entry else { return None };
         let name = entry.file_name();
         if !name.to_bytes().first().is_some_and(u8::is_ascii_digit) {
             continue;
         }
         match readlinkat_raw(fds, name, &mut link[..]) {
             Ok((text, _)) => each(name, text),
-            Err(Errno::ACCESS | Errno::PERM) => return true,
+            Err(error @ (Errno::ACCESS | Errno::PERM)) => return Some(error),
             // Closed meanwhile.
             Err(_) => {}
         }
     }
-    false
+    None
 }
 
 fn number(name: &[u8]) -> Option<u32> {
@@ -333,6 +387,13 @@ mod tests {
         assert_eq!(process.pid, std::process::id());
         assert!(process.fd_limit.is_some() && process.netns.is_some() && process.exe.is_some());
         assert!(table.inodes_of(std::process::id()).contains(&inode));
+    }
+
+    #[test]
+    fn kernel_threads_and_the_dead_have_no_descriptors() {
+        assert!(is_bare("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(is_bare("9 (a) b) Z 0 0 0 0 -1 4194560 0 0"));
+        assert!(!is_bare("1 (S) (x) S 0 0 0 0 -1 4194560 0 0") && !is_bare("") && !is_bare("1 (x) S"));
     }
 
     #[test]

@@ -6,22 +6,25 @@ use crate::{cgroups, conntrack, files};
 use hashbrown::HashSet;
 use linger_model::aggregate::{Aggregator, Gather, PortRange, SocketSource};
 use linger_model::snapshot::{
-    Conntrack, Counters, Gap, GapKind, HostSnapshot, Kernel, NetnsId, Reading, Snapshot, Sockstat,
+    Conntrack, Counters, Gap, GapKind, HostSnapshot, Kernel, NetnsId, Reading, Snapshot, Sockstat, not_asked,
 };
 use linger_model::{SocketRecord, SocketTable, State};
 use linger_netns::{Netns, Spec, run_in};
 use linger_wire::sock_diag::Extensions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How much of the sockets to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Everything, TIME_WAIT and tcp_info included.
     Full,
-    /// Without TIME_WAIT (its number comes from sockstat) and tcp_info: what a window's earlier samples need.
+    /// Without TIME_WAIT (its number comes from sockstat) and tcp_info: what a window's first sample needs.
     Past,
+    /// Of those, only what a trend is read from: TCP's counters, states, holders and their descriptors. There may be many such
+    /// samples between a window's first and its last.
+    Trend,
 }
 
 /// What does not change from sample to sample.
@@ -60,10 +63,15 @@ impl Sampler {
         Sampler { options, start: Instant::now(), closed_before: None }
     }
 
+    /// Time by the clock of [`Snapshot::monotonic_us`].
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Reads the host once and each namespace once. A namespace that cannot be entered gives a snapshot of gaps.
     pub fn sample(&mut self, namespaces: &[Netns], depth: Depth) -> Vec<Snapshot> {
         let kernel = Kernel::new(rustix::system::uname().release().to_string_lossy());
-        let scan = ScanOptions { cgroups: true, limits: true, only_pid: None };
+        let scan = ScanOptions { cgroups: depth != Depth::Trend, limits: true, only_pid: None };
         let mut holders = HolderTable::scan(&scan);
         let nobody = HolderTable::empty();
         let mut inside = Vec::with_capacity(namespaces.len());
@@ -83,24 +91,36 @@ impl Sampler {
                 holders.describe(named);
             }
         }
-        let processes = holders.map(HolderTable::into_processes);
-        let groups: BTreeSet<&str> =
-            processes.iter().flat_map(|p| &p.list).filter_map(|p| p.cgroup.as_deref()).collect();
-        let cgroup_memory = cgroups::memory(&groups);
+        let trend = depth == Depth::Trend;
+        let processes = holders.map(|holders| holders.into_processes(trend));
+        let cgroup_memory = if trend {
+            not_asked("socket memory of cgroups")
+        } else {
+            let groups: BTreeSet<&str> =
+                processes.iter().flat_map(|p| &p.list).filter_map(|p| p.cgroup.as_deref()).collect();
+            cgroups::memory(&groups)
+        };
         let host = Arc::new(HostSnapshot {
             kernel,
             cgroup_memory,
             processes,
             files: files::file_use(),
             softnet: files::softnet(),
-            sysctls: host_sysctls(&self.options.sysctls),
+            sysctls: if trend { BTreeMap::new() } else { host_sysctls(&self.options.sysctls) },
             page_size: rustix::param::page_size() as u64,
         });
         namespaces
             .iter()
             .zip(inside)
             .map(|(ns, mut inside)| {
-                inside.gaps.extend(gaps.iter().cloned());
+                if trend {
+                    (inside.gaps, inside.sysctls) = (Vec::new(), BTreeMap::new());
+                    if let Ok(counters) = &mut inside.counters {
+                        counters.retain(|name, _| name.starts_with("Tcp"));
+                    }
+                } else {
+                    inside.gaps.extend(gaps.iter().cloned());
+                }
                 let (wall, monotonic) = inside.taken;
                 let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
                 Snapshot {
@@ -155,20 +175,24 @@ impl Sampler {
         // sockstat's tw was the host's before 4.15; there the sockets are walked.
         let skip_time_wait = !deep && kernel.at_least(4, 15);
         let extensions = if deep { Extensions::ALL } else { Extensions { info: false, skmeminfo: false } };
-        let milliseconds = |key: &str| number(sysctls, key);
+        let gather = match depth {
+            Depth::Trend => Gather { tuples: 0, clients: 0, ..self.options.gather },
+            Depth::Full | Depth::Past => self.options.gather,
+        };
         let aggregate = |source, states: u32, walker: Walker| -> Result<SocketTable, WalkError> {
             let mut listening: Vec<SocketRecord> = Vec::new();
             let listen = Walk { states: State::Listen.bit(), extensions: Extensions::ALL, filter: None };
             walker(&listen, &mut |socket| listening.push(socket.clone()))?;
-            let mut sums = Aggregator::new(source, self.options.gather, &range, &listening, owners);
+            let mut sums = Aggregator::new(source, gather, &range, &listening, owners);
             sums.idle_ms = self.options.idle_ms;
             sums.stuck_ms = self.options.stuck_ms;
-            sums.reuse_delay_ms = milliseconds("net.ipv4.tcp_tw_reuse_delay").unwrap_or(1000);
-            sums.time_wait_ms =
-                milliseconds("net.ipv4.tcp_tw_timeout").map_or(60_000, |s| s.saturating_mul(1000));
+            set_times(&mut sums, sysctls);
             let rest = Walk { states: states & !State::Listen.bit(), extensions, filter: None };
             let end = walker(&rest, &mut |socket| sums.add(socket))?;
             let mut table = sums.finish();
+            if depth == Depth::Trend {
+                table.slim();
+            }
             (table.malformed, table.interrupted) = (end.malformed, end.interrupted);
             table.walked_time_wait = states & State::TimeWait.bit() != 0;
             if end.lost {
@@ -259,8 +283,15 @@ fn named(table: &SocketTable) -> impl Iterator<Item = u32> {
     table.holders.keys().filter_map(|holder| *holder).chain(listeners)
 }
 
-fn number(sysctls: &Sysctls, key: &str) -> Option<u32> {
-    sysctls.get(key)?.as_ref().ok()?.parse().ok()
+/// Tells an aggregator how long TIME_WAIT lasts and from which age connect() reuses it, where sysctls say so.
+pub fn set_times(sums: &mut Aggregator<'_>, sysctls: &BTreeMap<String, Reading<String>>) {
+    let number = |key: &str| sysctls.get(key)?.as_ref().ok()?.trim().parse::<u32>().ok();
+    if let Some(milliseconds) = number("net.ipv4.tcp_tw_reuse_delay") {
+        sums.reuse_delay_ms = milliseconds;
+    }
+    if let Some(seconds) = number("net.ipv4.tcp_tw_timeout") {
+        sums.time_wait_ms = seconds.saturating_mul(1000);
+    }
 }
 
 /// The ports that connect() may take, from `ip_local_port_range` and `ip_local_reserved_ports`.
@@ -274,4 +305,32 @@ pub fn port_range(sysctls: &BTreeMap<String, Reading<String>>) -> Reading<PortRa
     // Where no port is reserved, older kernels print an empty line.
     let reserved = text("net.ipv4.ip_local_reserved_ports").unwrap_or("");
     PortRange::parse(range, reserved).map_err(|e| Gap::new("local port range", GapKind::Malformed, e, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    #[test]
+    fn a_sample_for_a_trend_keeps_holders_and_counters_and_little_else() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let _connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        let mut sampler = Sampler::new(SamplerOptions {
+            gather: Gather::CHECK,
+            sysctls: vec!["net.ipv4.ip_local_port_range"],
+            idle_ms: 1000,
+            stuck_ms: 1000,
+        });
+        let own = [Netns::current().expect("own namespace")];
+        let snapshot = sampler.sample(&own, Depth::Trend).remove(0);
+        let table = snapshot.sockets.as_ref().expect("sockets");
+        assert!(table.tuples.is_empty() && table.clients.is_empty() && table.listeners.is_empty());
+        assert!(table.states.count(State::Established) >= 1 && !table.holders.is_empty());
+        assert!(snapshot.sysctls.is_empty() && snapshot.counter("TcpExt.TCPBacklogDrop").is_ok());
+        let processes = snapshot.host.processes.as_ref().expect("processes");
+        assert!(processes.list.iter().any(|p| p.pid == std::process::id() && p.fds > 0));
+        assert!(Duration::from_micros(snapshot.monotonic_us) <= sampler.elapsed());
+    }
 }

@@ -1,49 +1,104 @@
 //! The configuration file: thresholds by rule code. Unknown keys are refused, with the nearest right spelling.
 
-use crate::nearest::hint;
-use anyhow::{Context, bail};
+use crate::nearest::{hint, nearest};
+use crate::render::clean;
+use anyhow::{Context, anyhow, bail};
 use linger_rules::{Config, RULES, UnknownSetting};
+use rustix::fs::OFlags;
 use std::fmt::Write;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+/// The longest configuration that is read.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Reads a configuration file.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text).with_context(|| format!("{}", path.display()))
+    let name = clean(&path.display().to_string());
+    let text = text(path).with_context(|| format!("cannot read {name}"))?;
+    parse(&text).context(name)
+}
+
+/// A regular file's text: a device never ends, and a pipe may never begin.
+fn text(path: &Path) -> anyhow::Result<String> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        bail!("it is no regular file");
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        bail!("it has more than {} KiB, which is no configuration", MOST_BYTES >> 10);
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8").into())
+}
+
+/// Words of the file in a message: nothing that a terminal would obey, and not too much of it.
+fn brief(text: &str) -> String {
+    const MOST_CHARS: usize = 120;
+    let mut brief: String = clean(text).chars().take(MOST_CHARS).collect();
+    if text.chars().nth(MOST_CHARS).is_some() {
+        brief.push('…');
+    }
+    brief
+}
+
+/// Line and column of a place in the text, from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at.min(text.len())).unwrap_or(text);
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
+    (before.matches('\n').count() + 1, column + 1)
 }
 
 fn parse(text: &str) -> anyhow::Result<Config> {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
-        Err(error) => bail!("not TOML: {}", error.to_string().trim_end()),
+        Err(error) => {
+            let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+            bail!("not TOML: line {line}, column {column}: {}", brief(error.message()))
+        }
     };
     let mut config = Config::default();
     for (code, section) in &table {
         let line = line_of(text, code);
         let Some(section) = section.as_table() else {
+            let code = brief(code);
             bail!("line {line}: {code} must be a section, [{code}], with thresholds under it")
         };
         if !RULES.iter().any(|r| r.code.eq_ignore_ascii_case(code)) {
-            let near = hint(code, RULES.iter().map(|r| r.code));
-            bail!("line {line}: {}{near}", UnknownSetting::Rule(code.clone()));
+            bail!("line {line}: {}{}", UnknownSetting::Rule(brief(code)), section_hint(code));
         }
         for (key, value) in section {
             let line = line_in_section(text, code, key);
             let number = value.as_float().or_else(|| value.as_integer().map(|i| i as f64));
             let Some(number) = number else {
-                bail!("line {line}: {code}.{key} = {value}: a threshold is a number, 0 or more")
+                let setting = brief(&format!("{code}.{key} = {value}"));
+                bail!("line {line}: {setting}: a threshold is a number, 0 or more")
             };
             config.set(code, key, number).map_err(|error| {
                 let near = match &error {
-                    UnknownSetting::Rule(code) => hint(code, RULES.iter().map(|r| r.code)),
+                    UnknownSetting::Rule(code) => section_hint(code),
                     UnknownSetting::Threshold(_, key, known) => hint(key, known.iter().copied()),
                     UnknownSetting::Value(..) => String::new(),
                 };
-                anyhow::anyhow!("line {line}: {error}{near}")
+                anyhow!("line {line}: {}{near}", brief(&error.to_string()))
             })?;
         }
     }
     Ok(config)
+}
+
+/// The section that was meant: sections have the rules' codes, and a rule's name tells its code.
+fn section_hint(written: &str) -> String {
+    let near = hint(written, RULES.iter().map(|r| r.code));
+    let name = nearest(written, RULES.iter().map(|r| r.name));
+    match RULES.iter().find(|r| Some(r.name) == name) {
+        Some(rule) if near.is_empty() || written.contains('-') => format!("; did you mean [{}]?", rule.code),
+        _ => near,
+    }
 }
 
 fn line_of(text: &str, section: &str) -> usize {
@@ -117,5 +172,19 @@ mod tests {
         assert!(says("[TW002]\nmin_overflows_per_second = -1\n").contains("0 or more"));
         assert!(says("TW002 = 3\n").contains("must be a section"));
         assert!(says("[[[").contains("not TOML"));
+        assert!(says("[close-wait-leak]\nx = 1\n").contains("did you mean [CW001]?"));
+        assert!(says("[close-wait-lek]\n").contains("did you mean [CW001]?"));
+        assert!(says("[TW001]\nb\u{fc} = \n").contains("line 2, column "));
+        let long = "x".repeat(1 << 19);
+        for text in [
+            format!("[\"{long}\"]"),
+            format!("\"\\u001b{long}\" = 1"),
+            format!("[TW001]\n{long} = 1"),
+            format!("[TW001]\na = \"{long}\""),
+            long.clone(),
+        ] {
+            let said = says(&text);
+            assert!(said.len() < 500 && !said.contains(['\n', '\u{1b}']), "{said}");
+        }
     }
 }

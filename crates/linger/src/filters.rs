@@ -2,11 +2,13 @@
 
 use crate::cli::FilterArgs;
 use crate::nearest::hint;
+use crate::targets;
 use anyhow::{anyhow, bail};
-use linger_collect::ALL_STATES;
+use linger_collect::{ALL_STATES, hidepid, may_read_descriptors};
 use linger_model::{Addr, State};
 use linger_wire::bytecode::{Filter, Prefix};
 use std::net::IpAddr;
+use std::path::Path;
 
 /// What to walk.
 #[derive(Debug, Clone)]
@@ -40,11 +42,26 @@ pub fn read(args: &FilterArgs) -> anyhow::Result<Wanted> {
     any(&mut all, &args.dst, |t| prefix("--dst", t).map(Filter::Dst))?;
     any(&mut all, &args.sport, |t| ports("--sport", t).map(|(a, b)| Filter::Sport(a, b)))?;
     any(&mut all, &args.dport, |t| ports("--dport", t).map(|(a, b)| Filter::Dport(a, b)))?;
-    if let Some(pid) = args.pid.filter(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
-        bail!("--pid {pid}: there is no such process");
+    if let Some(pid) = args.pid {
+        process(pid)?;
     }
     let filter = if all.is_empty() { None } else { Some(Filter::All(all)) };
     Ok(Wanted { states: if states == 0 { ALL_STATES } else { states }, filter, pid: args.pid })
+}
+
+/// That a process is there and its descriptors can be read: else none of its sockets would be found.
+fn process(pid: u32) -> anyhow::Result<()> {
+    targets::need_proc()?;
+    if !Path::new(&format!("/proc/{pid}")).exists() {
+        let hidden = hidepid().map_or_else(String::new, |mode| {
+            format!(", or it is hidden: /proc is mounted with {mode}; run as root")
+        });
+        bail!("--pid {pid}: there is no such process{hidden}");
+    }
+    may_read_descriptors(pid).map_err(|gap| {
+        let hint = if gap.hint.is_empty() { String::new() } else { format!("; {}", gap.hint) };
+        anyhow!("--pid {pid}: cannot read the {}: {}{hint}", gap.what, gap.detail)
+    })
 }
 
 fn any(

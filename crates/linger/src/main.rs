@@ -47,12 +47,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn fail(error: &anyhow::Error) -> ExitCode {
-    // Whoever reads has enough: `linger states | head` is no error.
+/// Whether whoever reads has enough: `linger states | head` is no error.
+fn reader_left(error: &anyhow::Error) -> bool {
     let broken_pipe = |e: &(dyn std::error::Error + 'static)| {
         e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     };
-    if error.chain().any(broken_pipe) {
+    error.chain().any(broken_pipe)
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if reader_left(error) {
         return ExitCode::SUCCESS;
     }
     let _ = writeln!(io::stderr(), "linger: {error:#}");

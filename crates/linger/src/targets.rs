@@ -2,8 +2,9 @@
 
 use crate::cli::NetnsArgs;
 use crate::nearest::hint;
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use linger_netns::{Netns, Spec, names, reachable};
+use std::path::Path;
 
 /// The namespaces asked for, each once, in the order asked.
 #[derive(Debug)]
@@ -16,8 +17,17 @@ pub struct Targets {
     pub gaps: Vec<String>,
 }
 
+/// That /proc is mounted: namespaces, processes and counters are read there.
+pub fn need_proc() -> anyhow::Result<()> {
+    if !Path::new("/proc/self").exists() {
+        bail!("/proc is not mounted here: mount it (mount -t proc proc /proc)");
+    }
+    Ok(())
+}
+
 /// Opens them.
 pub fn open(args: &NetnsArgs) -> anyhow::Result<Targets> {
+    need_proc()?;
     let mut targets = Targets { namespaces: Vec::new(), several: args.netns.len() > 1, gaps: Vec::new() };
     for text in &args.netns {
         let spec = Spec::parse(text)?;
@@ -31,7 +41,11 @@ pub fn open(args: &NetnsArgs) -> anyhow::Result<Targets> {
         let known = names();
         let namespace = Netns::open(&spec).map_err(|error| {
             let near = match &spec {
-                Spec::Named(name) => hint(name, known.iter().map(String::as_str).chain(["self", "all"])),
+                // A name that is there and stale is not offered again.
+                Spec::Named(name) => {
+                    let others = known.iter().map(String::as_str).filter(|other| other != name);
+                    hint(name, others.chain(["self", "all"]))
+                }
                 _ => String::new(),
             };
             anyhow!("{error}{near}")

@@ -134,6 +134,7 @@ pub struct TupleStats {
     time_wait_aged: u16,
     made_60s: u16,
     made_10s: u16,
+    made_2s: u16,
     fin_wait2_mini: u16,
     syn_retransmitting: u16,
     /// The vote's lead.
@@ -187,6 +188,17 @@ impl TupleStats {
     /// TIME_WAIT sockets made in the last 10 s.
     pub fn made_10s(&self) -> u32 {
         u32::from(self.made_10s)
+    }
+
+    /// TIME_WAIT sockets made in the last 2 s: whether what the last 10 s show still goes on.
+    pub fn made_2s(&self) -> u32 {
+        u32::from(self.made_2s)
+    }
+
+    /// Connections that are not in their minisocket's time: those that a process may still hold.
+    pub fn live(&self) -> u32 {
+        let all: u32 = self.states().iter().sum();
+        all.saturating_sub(self.state(State::TimeWait) + self.fin_wait2_mini())
     }
 
     /// FIN_WAIT2 minisockets: a port in use that reuse does not take back on current kernels.
@@ -409,6 +421,19 @@ pub struct SocketTable {
     pub interrupted: bool,
 }
 
+impl SocketTable {
+    /// Keeps what a trend is read from, states and holders, and gives the rest back: a long run has many samples
+    /// between its first and its last.
+    pub fn slim(&mut self) {
+        self.tuples = Groups::new(0);
+        self.clients = Groups::new(0);
+        self.listeners = Vec::new();
+        self.close_wait_peers = Groups::new(0);
+        self.syn_recv_sources = Groups::new(0);
+        self.left_behind = Groups::new(0);
+    }
+}
+
 /// Listening addresses kept.
 pub const MAX_LISTEN_POINTS: usize = 8192;
 
@@ -618,6 +643,7 @@ impl<'a> Aggregator<'a> {
             if let Some(age) = age_ms {
                 tick(&mut stats.made_60s, age < 60_000);
                 tick(&mut stats.made_10s, age < 10_000);
+                tick(&mut stats.made_2s, age < 2_000);
                 tick(&mut stats.time_wait_aged, usable && age >= self.reuse_delay_ms);
             }
             if mini {
@@ -778,7 +804,8 @@ mod tests {
             (stats.in_range(), stats.first_parity(), stats.made_10s(), stats.made_60s()),
             (3, 2, 3, 5)
         );
-        assert_eq!(stats.time_wait_aged(), 2);
+        assert_eq!((stats.time_wait_aged(), stats.made_2s(), stats.live()), (2, 2, 0));
+        assert!(std::mem::size_of::<TupleStats>() <= 96, "there may be 150,000 of them");
         assert_eq!(table.time_wait_made.iter().sum::<u32>(), 5);
     }
 

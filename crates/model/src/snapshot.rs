@@ -242,10 +242,13 @@ impl fmt::Display for Container {
 pub struct Processes {
     /// By [`ProcessIndex`].
     pub list: Vec<Process>,
-    /// Processes seen at all.
+    /// Processes that have descriptors, those included that could not be read. Kernel threads have none.
     pub seen: u64,
     /// Processes whose descriptors could not be read.
     pub denied: u64,
+    /// Whether there are, or may be, processes that this reader is not shown at all (`hidepid` of /proc).
+    #[serde(default)]
+    pub hidden: bool,
     /// Whether CLOSE-d sockets could be told (the same table was read before).
     pub has_past: bool,
 }

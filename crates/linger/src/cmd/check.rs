@@ -12,7 +12,7 @@ use linger_model::report::{Severity, Unknown, Verdict};
 use linger_model::{Report, Snapshot, State, Window};
 use linger_netns::Netns;
 use linger_rules::{Config, RULES, Selection, rule};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Takes samples, runs the rules, prints the report.
 pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
@@ -35,15 +35,21 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     let options = Options { verbose: args.verbose, one_of_several: targets.several, normal: &normal };
     let status =
         reports.iter().map(|r| status(r, args.fail_on)).max_by_key(|s| severity_of(*s)).unwrap_or(UNKNOWN);
-    if targets.several {
+    let shown = if targets.several {
         show(args.format, &diagnose::reports(reports), |all| {
             let texts: Vec<String> = all.reports.iter().map(|r| text(r, style, &options)).collect();
             texts.join("\n")
-        })?;
+        })
     } else if let [report] = reports.as_slice() {
-        show(args.format, report, |report| text(report, style, &options))?;
+        show(args.format, report, |report| text(report, style, &options))
+    } else {
+        Ok(())
+    };
+    match shown {
+        // What was found stays found, whether or not it is read to its end.
+        Err(error) if !crate::reader_left(&error) => Err(error),
+        _ => Ok(status),
     }
-    Ok(status)
 }
 
 /// Critical is worse than a warning, a warning than "could not tell", that than OK.
@@ -97,7 +103,8 @@ fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
     Ok(selection)
 }
 
-/// A window for each namespace. All but the last sample are shallow: TIME_WAIT is counted, not walked.
+/// A window for each namespace. All but the last sample are shallow: TIME_WAIT is counted, not walked. Those between
+/// the first and the last keep what a trend needs.
 fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Window> {
     let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
     let mut sampler = Sampler::new(SamplerOptions {
@@ -107,11 +114,18 @@ fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Confi
         stuck_ms: milliseconds(config.stuck_ms() / 1000.0),
     });
     let mut taken: Vec<Vec<Snapshot>> = namespaces.iter().map(|_| Vec::new()).collect();
-    let start = Instant::now();
+    // Counters are read after the processes, which takes as long as it takes: from there the interval runs, in every
+    // namespace, so that no window is shorter than what was asked for.
+    let mut due = Duration::ZERO;
     for i in 0..samples {
-        std::thread::sleep((start + interval * i).saturating_duration_since(Instant::now()));
-        let depth = if i + 1 == samples { Depth::Full } else { Depth::Past };
+        std::thread::sleep(due.saturating_sub(sampler.elapsed()));
+        let depth = match i {
+            i if i + 1 == samples => Depth::Full,
+            0 => Depth::Past,
+            _ => Depth::Trend,
+        };
         for (snapshots, snapshot) in taken.iter_mut().zip(sampler.sample(namespaces, depth)) {
+            due = due.max(Duration::from_micros(snapshot.monotonic_us) + interval);
             snapshots.push(snapshot);
         }
     }

@@ -1,7 +1,7 @@
 //! `linger listeners`
 
 use super::netns_title;
-use super::states::{either, now_us};
+use super::states::{either, incomplete, now_us};
 use crate::cli::{FilterArgs, ListenersArgs};
 use crate::diagnose::timestamp;
 use crate::filters::{self, Wanted};
@@ -129,7 +129,7 @@ fn one(
     let mut listening: Vec<SocketRecord> = Vec::new();
     let listen =
         Walk { states: State::Listen.bit(), extensions: Extensions::ALL, filter: wanted.filter.as_ref() };
-    let (_, by_proc) = either(&listen, |s| listening.push(s.clone()))?;
+    let (listen_end, by_proc) = either(&listen, |s| listening.push(s.clone()))?;
     let source = if by_proc { SocketSource::ProcNetTcp } else { SocketSource::SockDiag };
     let range = PortRange::default();
     let mut sums = Aggregator::new(source, Gather::STATES, &range, &listening, owners);
@@ -181,12 +181,7 @@ fn one(
     }
     let left_out = table.listeners_left_out + rows.len().saturating_sub(args.top as usize) as u64;
     rows.truncate(args.top as usize);
-    let mut gaps = Vec::new();
-    if end.interrupted {
-        gaps.push(
-            "the table changed while it was read: a few sockets may be missing or counted twice".to_owned(),
-        );
-    }
+    let mut gaps = incomplete(&[listen_end, end]);
     if by_proc {
         gaps.push(
             "sock_diag cannot list TCP sockets here: /proc/net/tcp was read, which has no limits and drops (modprobe tcp_diag)"

@@ -1,6 +1,6 @@
 //! `linger ports`
 
-use super::states::{either, now_us};
+use super::states::{either, incomplete, now_us};
 use super::{netns_title, sysctl_keys};
 use crate::cli::PortsArgs;
 use crate::diagnose::timestamp;
@@ -9,7 +9,7 @@ use crate::render::ports::text;
 use crate::render::style::Style;
 use crate::targets;
 use anyhow::Context;
-use linger_collect::{HolderTable, ScanOptions, Walk, port_range, sysctls};
+use linger_collect::{HolderTable, ScanOptions, Walk, port_range, set_times, sysctls};
 use linger_model::aggregate::{Aggregator, Gather, SocketSource};
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
@@ -153,13 +153,11 @@ fn one(args: &PortsArgs, wanted: &Wanted, ns: &Netns, owners: &HolderTable) -> a
     let range = port_range(&settings).map_err(|gap| anyhow::anyhow!("{gap}"))?;
     let mut listening: Vec<SocketRecord> = Vec::new();
     let listen = Walk { states: State::Listen.bit(), extensions: Extensions::NONE, filter: None };
-    either(&listen, |s| listening.push(s.clone()))?;
+    let (listen_end, _) = either(&listen, |s| listening.push(s.clone()))?;
     let gather = Gather { tuples: linger_model::groups::DEFAULT_CAPACITY, clients: 0, holders: true };
     let mut sums = Aggregator::new(SocketSource::SockDiag, gather, &range, &listening, owners);
+    set_times(&mut sums, &settings);
     let number = |key: &str| settings.get(key)?.as_ref().ok()?.parse::<i64>().ok();
-    if let Some(delay) = number("net.ipv4.tcp_tw_reuse_delay").and_then(|d| u32::try_from(d).ok()) {
-        sums.reuse_delay_ms = delay;
-    }
     // Options tell timestamps, and only live connections have them.
     let only = wanted.pid.map(|pid| owners.inodes_of(pid));
     let states = wanted.states & !State::Listen.bit() | State::BoundInactive.bit();
@@ -182,15 +180,7 @@ fn one(args: &PortsArgs, wanted: &Wanted, ns: &Netns, owners: &HolderTable) -> a
     }
     let setting = |key: &str| number(key).ok_or_else(|| Gap::new(key, GapKind::Unsupported, "not there", ""));
     let ports = Ports::of(range, &table, &kernel, setting).map_err(|gap| anyhow::anyhow!("{gap}"))?;
-    let mut gaps = Vec::new();
-    if end.interrupted {
-        gaps.push(
-            "the table changed while it was read: a few sockets may be missing or counted twice".to_owned(),
-        );
-    }
-    if end.lost {
-        gaps.push("the kernel ran out of memory for its answers: some sockets are missing".to_owned());
-    }
+    let mut gaps = incomplete(&[listen_end, end]);
     if by_proc {
         gaps.push(
             "sock_diag cannot list TCP sockets here: /proc/net/tcp was read (modprobe tcp_diag)".to_owned(),
@@ -208,7 +198,13 @@ fn report(
     owners: &HolderTable,
     gaps: Vec<String>,
 ) -> PortsReport {
-    let shown = table.tuples.largest(args.top as usize);
+    // Without a port of the range it is no outgoing connection of connect(): what a closed listener had accepted, or what
+    // chose its port itself.
+    let (mut shown, others): (Vec<_>, Vec<_>) =
+        table.tuples.largest(table.tuples.len()).into_iter().partition(|g| g.value.in_range() > 0);
+    let destinations = shown.len();
+    shown.truncate(args.top as usize);
+    let other_sockets: u64 = others.iter().map(|g| g.at_least()).sum();
     let mut rows: Vec<PortRow> = shown
         .iter()
         .map(|group| {
@@ -258,8 +254,8 @@ fn report(
             tcp_tw_reuse: ports.reuse_mode,
             reuse_says: says(ports),
         },
-        other_destinations: (table.tuples.len() as u64).saturating_sub(shown.len() as u64),
-        other_sockets: table.tuples.total().saturating_sub(shown_sockets),
+        other_destinations: destinations.saturating_sub(shown.len()) as u64,
+        other_sockets: table.tuples.total().saturating_sub(shown_sockets + other_sockets),
         exact: table.tuples.is_exact(),
         error_bound: table.tuples.error_bound(),
         ports: rows,

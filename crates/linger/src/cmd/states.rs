@@ -115,7 +115,10 @@ fn count(args: &StatesArgs, wanted: &Wanted, namespaces: &[Netns]) -> anyhow::Re
             only_pid: if by_holder { None } else { wanted.pid },
         };
         let holders = HolderTable::scan(&options).map_err(|gap| anyhow::anyhow!("{gap}"))?;
-        unknown.extend(holders.gaps().iter().map(ToString::to_string));
+        // Owners are shown in groupings by them alone; of one process, the filter has made sure.
+        if by_holder {
+            unknown.extend(holders.gaps().iter().map(ToString::to_string));
+        }
         holders
     } else {
         HolderTable::empty()
@@ -219,7 +222,7 @@ impl Pass<'_> {
                 groups.add(grouper.key(socket))[socket.state as usize] += 1;
             }
         })?;
-        if from_sockstat && !by_proc {
+        if from_sockstat {
             let time_wait = sockstat()
                 .map(|s| s.tw.saturating_sub(fin_wait2_mini))
                 .map_err(|gap| anyhow::anyhow!("the number of TIME_WAIT sockets: {gap}"))?;
@@ -244,20 +247,26 @@ impl Pass<'_> {
                     .to_owned(),
             );
         }
-        if end.interrupted {
-            self.unknown.push(
-                "the table changed while it was read: a few sockets may be missing or counted twice"
-                    .to_owned(),
-            );
-        }
-        if end.lost {
-            self.unknown
-                .push("the kernel ran out of memory for its answers: some sockets are missing".to_owned());
-        }
-        if end.malformed > 0 {
-            self.unknown.push(format!("{} could not be read", counted(end.malformed, "record")));
-        }
+        self.unknown.extend(incomplete(&[end]));
     }
+}
+
+/// What is wrong with passes over the sockets.
+pub fn incomplete(ends: &[WalkEnd]) -> Vec<String> {
+    let mut gaps = Vec::new();
+    if ends.iter().any(|end| end.interrupted) {
+        gaps.push(
+            "the table changed while it was read: a few sockets may be missing or counted twice".to_owned(),
+        );
+    }
+    if ends.iter().any(|end| end.lost) {
+        gaps.push("the kernel ran out of memory for its answers: some sockets are missing".to_owned());
+    }
+    let malformed = ends.iter().map(|end| end.malformed).sum();
+    if malformed > 0 {
+        gaps.push(format!("{} could not be read", counted(malformed, "record")));
+    }
+    gaps
 }
 
 /// Walks with sock_diag, or with /proc/net/tcp where that cannot be had; whether it was the latter.

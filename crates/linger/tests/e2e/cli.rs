@@ -118,6 +118,97 @@ fn a_reader_that_has_enough_is_no_error() {
     }
 }
 
+#[test]
+fn findings_are_told_by_the_status_even_where_nobody_reads_them() {
+    let Some(lab) = lab() else { return };
+    let _holder = warned(&lab.near);
+    for format in ["text", "json"] {
+        for netns in [lab.near.path().to_str().unwrap(), "all"] {
+            let (reader, writer) = pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(LINGER);
+            command.args(["check", "--interval", "50ms", "--select", "TW001", "--format", format]);
+            let output = command.args(["--netns", netns]).stdout(writer).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            // Others' namespaces may be in a worse state.
+            let expected: &[i32] = if netns == "all" { &[1, 2] } else { &[1] };
+            assert!(expected.contains(&output.status.code().unwrap()), "{format}, {netns}: {output:?}");
+            assert_eq!(said, "");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_is_a_small_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let fifo = path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for file in ["/dev/zero", &fifo, folder.path().to_str().unwrap()] {
+        refused(&["check", "--config", file], &["cannot read", file, "no regular file"]);
+    }
+    let large = path("large");
+    std::fs::write(&large, "#".repeat((1 << 20) + 1)).unwrap();
+    refused(&["check", "--config", &large], &["cannot read", &large, "1024 KiB"]);
+    // What is quoted of it is short, and does nothing to a terminal.
+    let long = "x".repeat(500_000);
+    for text in [
+        long.clone(),
+        format!("[{long}]\n"),
+        format!("[TW001]\n{long} = 1\n"),
+        format!("[TW001]\nwarning_fraction = \"{long}\"\n"),
+        "[\"\\u001b[31m\"]\n".to_owned(),
+        "[TW001]\n\x1b[31m = 1\n".to_owned(),
+    ] {
+        let file = config(&text);
+        let done = linger(&["check", "--config", path_of(&file)]);
+        assert_eq!((done.status, done.stdout.as_str()), (Some(3), ""), "{done:?}");
+        assert!(done.stderr.contains("line ") && done.stderr.len() < 600, "{done:?}");
+        assert!(done.stderr.lines().count() == 1 && !done.stderr.contains('\x1b'), "{done:?}");
+    }
+    let named = config("[close-wait-leak]\nmin_age_seconds = 1\n");
+    refused(&["check", "--config", path_of(&named)], &["line 1", "did you mean [CW001]?"]);
+}
+
+#[test]
+fn a_window_is_no_shorter_than_what_was_asked_for() {
+    let Some(lab) = lab() else { return };
+    for (interval, samples, least) in [("50ms", "2", 0.05), ("200ms", "2", 0.2), ("60ms", "5", 0.24)] {
+        for _ in 0..3 {
+            let args = [
+                "check",
+                "--format",
+                "json",
+                "--interval",
+                interval,
+                "--samples",
+                samples,
+                "--select",
+                "TW001",
+            ];
+            let report = linger_on(&lab.near, &args).json();
+            let window = report["interval_s"].as_f64().unwrap();
+            assert!(window >= least, "{samples} samples every {interval}: {window} s");
+        }
+    }
+}
+
+#[test]
+fn without_descriptors_of_its_own_it_says_that_it_saw_none() {
+    let Some(lab) = lab() else { return };
+    let _server = start(&lab.far, server());
+    let starved = |args: &str| {
+        let mut command = lab.far.command("sh").unwrap();
+        finish(command.args(["-c", &format!("ulimit -n 5; exec {LINGER} {args}")]))
+    };
+    for args in ["states --by process", "check --interval 50ms -v"] {
+        let done = starved(args);
+        assert!(done.stdout.contains("too many open files (raise ulimit -n)"), "{args}: {done:?}");
+    }
+    let report = starved("check --interval 50ms --format json --select CW002");
+    assert_eq!(report.status, Some(3), "{report:?}");
+}
+
 /// What linger prints on a terminal, which `script` plays.
 fn on_terminal(environment: &[(&str, &str)], arguments: &str) -> Option<String> {
     let mut command = Command::new("script");
@@ -355,6 +446,21 @@ fn without_privileges_owners_alone_are_missing() {
     let row = &listeners["listeners"][0];
     assert_eq!((&row["port"], &row["process"]), (&80.into(), &serde_json::Value::Null));
     assert!(!listeners["unknown"].as_array().unwrap().is_empty());
+    let by_process = as_nobody(&["states", "--by", "process"]);
+    assert!(by_process.stdout.lines().any(|l| l.contains("descriptors of") && l.ends_with("(run as root)")));
+    assert!(!as_nobody(&["states", "--by", "peer"]).stdout.contains("descriptors of"));
+    // A process whose descriptors can't be read has not none.
+    let pid = leaky.pid().to_string();
+    for command in ["states", "ports"] {
+        let refused = as_nobody(&[command, "--pid", &pid]);
+        assert_eq!((refused.status, refused.stdout.as_str()), (Some(3), ""), "{refused:?}");
+        let says = |words: &str| refused.stderr.contains(words);
+        assert!(
+            says(&format!("cannot read the descriptors of process {pid}: permission denied")),
+            "{refused:?}"
+        );
+        assert!(says("run as root") && refused.stderr.lines().count() == 1, "{refused:?}");
+    }
     let denied = as_nobody(&["check", "--netns", &format!("pid:{}", std::process::id())]);
     assert_eq!((denied.status, denied.stdout.as_str()), (Some(3), ""), "{denied:?}");
     assert!(denied.stderr.contains("ermission denied"), "{denied:?}");
