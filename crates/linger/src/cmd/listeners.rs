@@ -1,21 +1,18 @@
 //! `linger listeners`
 
-use super::netns_title;
 use super::states::{either, incomplete, now_us};
 use crate::cli::{FilterArgs, ListenersArgs};
 use crate::diagnose::timestamp;
 use crate::filters::{self, Wanted};
 use crate::render::listeners::text;
 use crate::render::style::Style;
-use crate::targets;
-use anyhow::Context;
-use linger_collect::{ALL_STATES, HolderTable, ScanOptions, Walk, sysctls};
+use linger_collect::{ALL_STATES, HolderTable, Walk, sysctls};
 use linger_model::aggregate::{Aggregator, Gather, PortRange, SocketSource};
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
 use linger_model::snapshot::Kernel;
 use linger_model::{Addr, SocketRecord, State};
-use linger_netns::{Netns, run_in};
+use linger_netns::Netns;
 use linger_wire::sock_diag::Extensions;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -93,30 +90,23 @@ impl ListenerRow {
 pub fn run(args: &ListenersArgs, style: &Style) -> anyhow::Result<u8> {
     let filter = FilterArgs { src: args.src.clone(), sport: args.sport.clone(), ..FilterArgs::default() };
     let wanted = filters::read(&filter)?;
-    let targets = targets::open(&args.netns)?;
-    let holders = HolderTable::scan(&ScanOptions { cgroups: true, limits: false, only_pid: None });
-    let nobody = HolderTable::empty();
-    let mut reports = Vec::new();
-    for ns in &targets.namespaces {
-        let owners = holders.as_ref().unwrap_or(&nobody);
-        let mut report = run_in(ns, || one(args, &wanted, ns, owners))
-            .map_err(anyhow::Error::from)
-            .flatten()
-            .with_context(|| format!("network namespace {}", ns.label()))?;
-        match &holders {
-            Ok(holders) => report.gaps.extend(holders.gaps().iter().map(ToString::to_string)),
-            Err(gap) => report.gaps.push(gap.to_string()),
-        }
-        reports.push(report);
-    }
-    super::show_reports(
+    super::of_each_namespace(
+        &args.netns,
         args.format,
-        reports,
-        targets.several,
-        |r| text(r, style),
-        |r| netns_title(&r.netns, style),
-    )?;
-    Ok(0)
+        style,
+        |ns, owners| one(args, &wanted, ns, owners),
+        text,
+    )
+}
+
+impl super::NetnsReport for ListenersReport {
+    fn netns(&self) -> &ReportNetns {
+        &self.netns
+    }
+
+    fn gaps(&mut self) -> &mut Vec<String> {
+        &mut self.gaps
+    }
 }
 
 fn one(

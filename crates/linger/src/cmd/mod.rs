@@ -6,12 +6,14 @@ pub mod listeners;
 pub mod ports;
 pub mod states;
 
-use crate::cli::{Cli, Command, Format, SchemaName};
+use crate::cli::{Cli, Command, Format, NetnsArgs, SchemaName};
 use crate::render::style::{Style, Tone};
-use crate::{config, render};
+use crate::{config, render, targets};
 use anyhow::Context;
 use clap::CommandFactory;
+use linger_collect::{HolderTable, ScanOptions};
 use linger_model::report::ReportNetns;
+use linger_netns::{Netns, run_in};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
@@ -63,25 +65,51 @@ struct Several<T> {
     reports: Vec<T>,
 }
 
-/// Prints one namespace's report, or several under `reports`.
-fn show_reports<T: Serialize>(
+/// One namespace's report, with what could not be read for it.
+trait NetnsReport: Serialize {
+    fn netns(&self) -> &ReportNetns;
+    fn gaps(&mut self) -> &mut Vec<String>;
+}
+
+/// Makes a report of each namespace, on a thread inside it, with the holders of its sockets; prints one, or several
+/// under `reports`.
+fn of_each_namespace<T: NetnsReport + Send>(
+    netns: &NetnsArgs,
     format: Format,
-    mut reports: Vec<T>,
-    several: bool,
-    text: impl Fn(&T) -> String,
-    title: impl Fn(&T) -> String,
-) -> anyhow::Result<()> {
-    match (reports.pop(), several) {
-        (Some(only), false) => show(format, &only, text),
+    style: &Style,
+    one: impl Fn(&Netns, &HolderTable) -> anyhow::Result<T> + Sync,
+    text: fn(&T, &Style) -> String,
+) -> anyhow::Result<u8> {
+    let targets = targets::open(netns)?;
+    let holders = HolderTable::scan(&ScanOptions { cgroups: true, limits: false, only_pid: None });
+    let nobody = HolderTable::empty();
+    let mut reports = Vec::new();
+    for ns in &targets.namespaces {
+        let owners = holders.as_ref().unwrap_or(&nobody);
+        let mut report = run_in(ns, || one(ns, owners))
+            .map_err(anyhow::Error::from)
+            .flatten()
+            .with_context(|| format!("network namespace {}", ns.label()))?;
+        match &holders {
+            Ok(holders) => report.gaps().extend(holders.gaps().iter().map(ToString::to_string)),
+            Err(gap) => report.gaps().push(gap.to_string()),
+        }
+        reports.push(report);
+    }
+    match (reports.pop(), targets.several) {
+        (Some(only), false) => show(format, &only, |r| text(r, style))?,
         (last, _) => {
             reports.extend(last);
             show(format, &Several { schema: 1, reports }, |all| {
-                let texts: Vec<String> =
-                    all.reports.iter().map(|r| format!("{}\n{}", title(r), text(r))).collect();
-                texts.join("\n")
-            })
+                let texts = all
+                    .reports
+                    .iter()
+                    .map(|r| format!("{}\n{}", netns_title(r.netns(), style), text(r, style)));
+                texts.collect::<Vec<_>>().join("\n")
+            })?;
         }
     }
+    Ok(0)
 }
 
 /// A namespace's name as a heading.

@@ -1,21 +1,19 @@
 //! `linger ports`
 
 use super::states::{either, incomplete, now_us};
-use super::{netns_title, sysctl_keys};
+use super::sysctl_keys;
 use crate::cli::PortsArgs;
 use crate::diagnose::timestamp;
 use crate::filters::{self, Wanted};
 use crate::render::ports::text;
 use crate::render::style::Style;
-use crate::targets;
-use anyhow::Context;
-use linger_collect::{HolderTable, ScanOptions, Walk, port_range, set_times, sysctls};
+use linger_collect::{HolderTable, Walk, port_range, set_times, sysctls};
 use linger_model::aggregate::{Aggregator, Gather, SocketSource};
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
 use linger_model::snapshot::{Gap, GapKind, Kernel};
 use linger_model::{Addr, SocketRecord, SocketTable, State, StateCounts};
-use linger_netns::{Netns, run_in};
+use linger_netns::Netns;
 use linger_rules::ports::{PortUse, Ports, ReusePolicy};
 use linger_wire::sock_diag::Extensions;
 use schemars::JsonSchema;
@@ -121,30 +119,23 @@ impl PortRow {
 /// Walks and prints.
 pub fn run(args: &PortsArgs, style: &Style) -> anyhow::Result<u8> {
     let wanted = filters::read(&args.filter)?;
-    let targets = targets::open(&args.netns)?;
-    let holders = HolderTable::scan(&ScanOptions { cgroups: true, limits: false, only_pid: None });
-    let nobody = HolderTable::empty();
-    let mut reports = Vec::new();
-    for ns in &targets.namespaces {
-        let owners = holders.as_ref().unwrap_or(&nobody);
-        let mut report = run_in(ns, || one(args, &wanted, ns, owners))
-            .map_err(anyhow::Error::from)
-            .flatten()
-            .with_context(|| format!("network namespace {}", ns.label()))?;
-        match &holders {
-            Ok(holders) => report.gaps.extend(holders.gaps().iter().map(ToString::to_string)),
-            Err(gap) => report.gaps.push(gap.to_string()),
-        }
-        reports.push(report);
-    }
-    super::show_reports(
+    super::of_each_namespace(
+        &args.netns,
         args.format,
-        reports,
-        targets.several,
-        |r| text(r, style),
-        |r| netns_title(&r.netns, style),
-    )?;
-    Ok(0)
+        style,
+        |ns, owners| one(args, &wanted, ns, owners),
+        text,
+    )
+}
+
+impl super::NetnsReport for PortsReport {
+    fn netns(&self) -> &ReportNetns {
+        &self.netns
+    }
+
+    fn gaps(&mut self) -> &mut Vec<String> {
+        &mut self.gaps
+    }
 }
 
 fn one(args: &PortsArgs, wanted: &Wanted, ns: &Netns, owners: &HolderTable) -> anyhow::Result<PortsReport> {
