@@ -138,7 +138,8 @@ pub(crate) static TABLE: &[State] = &[
         alert_above: None,
         ends: "The ACK (then FIN_WAIT2), a RST, or the end of the orphan retries: 8 retransmissions with the \
                default tcp_orphan_retries of 0. A peer that keeps answering window probes can hold it longer.",
-        cost: "A full socket with its unsent data, but no descriptor after close(). It counts as an orphan.",
+        cost: "A full socket with its unsent data. After close() it has no descriptor and counts as an orphan; \
+               after shutdown(SHUT_WR) the process still holds it, and it does not.",
         beliefs: &[belief(
             "tcp_fin_timeout limits it",
             "That is FIN_WAIT2. Here tcp_orphan_retries and the peer's ACKs decide.",
@@ -327,7 +328,8 @@ pub(crate) static TABLE: &[State] = &[
         alert_above: None,
         ends: "The ACK: the socket is gone, without TIME_WAIT. Else a RST, or the end of the orphan retries (8 \
                by default).",
-        cost: "A full socket with its unsent data, no descriptor. It counts as an orphan.",
+        cost: "A full socket with its unsent data. After close() it has no descriptor and counts as an orphan; \
+               after shutdown(SHUT_WR) in CLOSE_WAIT the process still holds it, and it does not.",
         beliefs: &[belief(
             "It becomes TIME_WAIT",
             "It becomes nothing. Only the side that closes first keeps TIME_WAIT.",
@@ -386,7 +388,8 @@ pub(crate) static TABLE: &[State] = &[
         normal_below: None,
         alert_above: None,
         ends: "The ACK (then TIME_WAIT), or the end of the orphan retries.",
-        cost: "A full socket, no descriptor. It counts as an orphan.",
+        cost: "A full socket. After close() it has no descriptor and counts as an orphan; after \
+               shutdown(SHUT_WR) the process still holds it, and it does not.",
         beliefs: &[],
         see: &["OR001", "time_wait", "net.ipv4.tcp_orphan_retries"],
         sources: &[Source("net/ipv4/tcp_input.c tcp_fin(), tcp_rcv_state_process()")],

@@ -284,8 +284,8 @@ const TOPICS: &[Topic] = &[
                 connection.",
             "Since 4.10 each connection starts from a random offset, so that the clock tells nothing about \
                 the uptime of the host.",
-            "Segments refused by PAWS count PAWSEstab, and PAWSTimewait in 6.18. A few are normal; many \
-                point to hosts that share an address behind NAT, or to a balancer that mixes clocks.",
+            "Segments refused by PAWS count PAWSEstab, those in TIME_WAIT a counter of their own, PAWSTimewait, \
+                where there is one (absent in the 6.12 tree, present in 6.18). A few are normal; many point to hosts that share an address behind NAT, or to a balancer that mixes clocks.",
         ],
         can: &[
             "Make reuse of TIME_WAIT possible.",

@@ -226,6 +226,21 @@ impl<'a> Context<'a> {
         Some(Evidence::new(key, value as f64, "", format!("sysctl {key}")))
     }
 
+    /// Events per second over the window, for judging; 0 where the window is shorter than a second and holds fewer than
+    /// twenty, and one that is shorter counts as a second. Three events in 50 ms are no sixty a second.
+    pub fn sure_rate(&self, events: f64) -> f64 {
+        let seconds = self.window.seconds();
+        // A window of a second may be measured a little shorter.
+        let short = seconds < 0.9;
+        if !self.window.has_past() || (short && events < SURE_EVENTS) {
+            0.0
+        } else if short {
+            events
+        } else {
+            events / seconds
+        }
+    }
+
     /// What the application can do about a symptom: the recipes of the process where it is recognised, else the
     /// advice that holds for any. At most three steps.
     pub fn application_remedies(&self, process: Option<ProcessIndex>, symptom: Symptom) -> Vec<Remedy> {
@@ -277,6 +292,9 @@ impl<'a> Context<'a> {
         std::iter::once(Remedy::application(by_port)).chain(own).take(most).collect()
     }
 }
+
+/// Events in a window shorter than a second from which they are a rate.
+const SURE_EVENTS: f64 = 20.0;
 
 /// Steps for the application at the most: more are not read at 3 a.m.
 const MOST_STEPS: usize = 3;
@@ -400,9 +418,19 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
-/// `1 socket`, `2,000 sockets`.
+/// `1 socket`, `2,000 sockets`, `4 listening addresses`, `3 entries`.
 pub fn counted(n: u64, one: &str) -> String {
-    format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
+    if n == 1 {
+        return format!("1 {one}");
+    }
+    let n = thousands(n);
+    match one.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{n} {stem}ies"),
+        _ if one.ends_with(['s', 'x']) || one.ends_with("ch") || one.ends_with("sh") => {
+            format!("{n} {one}es")
+        }
+        _ => format!("{n} {one}s"),
+    }
 }
 
 #[cfg(test)]
@@ -469,6 +497,15 @@ mod tests {
         assert_eq!(
             (counted(1, "socket"), counted(2000, "socket")),
             ("1 socket".into(), "2,000 sockets".into())
+        );
+        let several = ["listening address", "process", "entry", "retry", "delay", "class", "SYN"];
+        assert_eq!(
+            several.map(|one| counted(3, one)).join(", "),
+            "3 listening addresses, 3 processes, 3 entries, 3 retries, 3 delays, 3 classes, 3 SYNs"
+        );
+        assert_eq!(
+            (counted(0, "process"), counted(1, "address")),
+            ("0 processes".into(), "1 address".into())
         );
     }
 }

@@ -3,9 +3,10 @@
 //! The one place that reads `ip_local_port_range`, `ip_local_reserved_ports` and the settings of reuse. Rules, the
 //! headroom table and `linger ports` all count with it.
 
+use crate::Context;
 use linger_model::SocketTable;
 use linger_model::State;
-use linger_model::aggregate::{PortRange, SocketSource, Tuple, TupleStats};
+use linger_model::aggregate::{PortRange, ProcessIndex, SocketSource, Tuple, TupleStats};
 use linger_model::record::endpoint;
 use linger_model::report::Confidence;
 use linger_model::snapshot::{Gap, GapKind, Kernel, Reading, Snapshot};
@@ -30,12 +31,26 @@ pub fn port_range(snapshot: &Snapshot) -> Reading<PortRange> {
     PortRange::parse(snapshot.sysctl(RANGE)?, snapshot.sysctl(RESERVED)?).map_err(malformed)
 }
 
-/// `tcp_max_tw_buckets`: 0 means no TIME_WAIT at all; `None` is no limit, which a negative value means.
+/// `tcp_max_tw_buckets`: 0 means no TIME_WAIT at all. A negative value means the same on older kernels, which compare
+/// with sign, and no limit (`None`) on newer ones (`refcount_read()` compares without; about 5.18).
 ///
 /// # Errors
-/// A gap where it was not read.
+/// A gap where it was not read, or is negative on a kernel of unknown version.
 pub fn time_wait_buckets(snapshot: &Snapshot) -> Reading<Option<u64>> {
-    Ok(u64::try_from(snapshot.sysctl_int(BUCKETS)?).ok())
+    let kernel = &snapshot.host.kernel;
+    match snapshot.sysctl_int(BUCKETS)? {
+        limit @ 0.. => Ok(Some(limit.unsigned_abs())),
+        _ if kernel.at_least(5, 18) => Ok(None),
+        _ if kernel.version.is_some() => Ok(Some(0)),
+        limit => Err(Gap::new(
+            BUCKETS,
+            GapKind::Unsupported,
+            format!(
+                "{limit} means no TIME_WAIT at all before about Linux 5.18, no limit after; the version is not known"
+            ),
+            "set a positive number",
+        )),
+    }
 }
 
 /// Whether connect() takes back the ports that TIME_WAIT sockets of a tuple hold.
@@ -160,11 +175,11 @@ pub struct PortUse {
     pub hard_used: u32,
     /// Less than 1 % of the first half is left, so that connect() walks all of it before it finds a port.
     pub second_half_only: bool,
-    /// TIME_WAIT sockets made per second, over the last 10 s. Absent where remaining times are unknown.
+    /// TIME_WAIT sockets made per second at present (see [`present_rate`]). Absent where remaining times are unknown.
     pub rate_per_s: Option<f64>,
     /// Whether TIME_WAIT ports can be taken back.
     pub reuse: ReusePolicy,
-    /// Seconds until no port is left if the rate of the last 10 s goes on; absent where that never happens.
+    /// Seconds until no port is left if that rate goes on; absent where that never happens.
     pub time_to_exhaustion_s: Option<f64>,
     /// Estimate from port parity: the share of the ports that were bound before connect() (it would have chosen the
     /// first parity, bind() to port 0 takes the other). Absent where nothing can be told.
@@ -281,7 +296,7 @@ impl Ports {
         let reusable = (f64::from(aged) * (1.0 - stuck)) as u32;
         let hard_used = used - reusable;
 
-        let rate = ages_known.then(|| f64::from(stats.made_10s()) / 10.0 * in_range_share);
+        let rate = ages_known.then(|| present_rate(stats.made_10s(), stats.made_2s()) * in_range_share);
         let live = used - time_wait;
         let time_to_exhaustion_s = if hard_used >= available {
             Some(0.0)
@@ -328,6 +343,41 @@ impl Ports {
     }
 }
 
+/// What goes into TIME_WAIT per second at present: the mean of the last 10 s, but of the last 2 s where these have less
+/// than a quarter of that pace. Then a burst is over, or nearly: what it made is no rate of the present, and nothing is
+/// projected from it. The one place that judges this.
+pub fn present_rate(made_10s: u32, made_2s: u32) -> f64 {
+    let (mean, latest) = (f64::from(made_10s) / 10.0, f64::from(made_2s) / 2.0);
+    if latest * 4.0 < mean { latest } else { mean }
+}
+
+/// The same of a whole namespace.
+pub fn present_rate_of_all(table: &SocketTable) -> f64 {
+    let made = |seconds: usize| table.time_wait_made.iter().take(seconds).sum();
+    present_rate(made(10), made(2))
+}
+
+/// The process that the churn of a tuple may be laid to: that of its live connections, where these are as few as short
+/// connections at that rate leave. TIME_WAIT sockets have no owner, and a process with many live connections keeps
+/// them, which speaks against it.
+pub fn likely_churner(stats: &TupleStats) -> Option<ProcessIndex> {
+    // Without ages (netstat's text) the mean of the minute.
+    let per_second = f64::from(stats.made_10s()) / 10.0;
+    let per_second = per_second.max(f64::from(stats.state(State::TimeWait)) / TIME_WAIT_S);
+    stats.owner.filter(|_| f64::from(stats.live()) <= per_second.max(1.0))
+}
+
+/// `; the live connections there are mostly of haproxy (pid 12)`, where a process is known. More cannot be said of who
+/// made those in TIME_WAIT, which have no owner.
+pub(crate) fn live_ones_of(cx: &Context<'_>, stats: &TupleStats) -> String {
+    let label = || cx.process_label(stats.owner);
+    match (stats.owner, stats.live()) {
+        (None, _) => String::new(),
+        (_, 1) => format!("; the one live connection there is of {}", label()),
+        _ => format!("; the live connections there are mostly of {}", label()),
+    }
+}
+
 /// The ports of one tuple of a snapshot. For many tuples read [`Ports`] once.
 ///
 /// # Errors
@@ -350,9 +400,15 @@ pub fn socket_source(table: &SocketTable) -> &'static str {
     }
 }
 
-/// `99 %`: rounded down, so that 100 % means all.
+/// A share as a percentage, `58.7 %`: never `100 %` for less than all, never `0 %` for more than nothing.
 pub fn percent(fraction: f64) -> String {
-    format!("{:.0} %", (fraction * 100.0).floor())
+    match fraction * 100.0 {
+        p if p <= 0.0 => "0 %".to_owned(),
+        p if p < 0.1 => "<0.1 %".to_owned(),
+        p if p < 99.95 => format!("{p:.1} %"),
+        p if p < 100.0 => "99.9 %".to_owned(),
+        p => format!("{p:.0} %"),
+    }
 }
 
 #[cfg(test)]
@@ -442,6 +498,38 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_that_is_over_is_not_projected() {
+        let made = |from, to| {
+            usage(&ports(40000, 40999, 0), expiring(to_peer(300, State::TimeWait, 40000), from, to))
+        };
+        let over = made(50_100, 57_900);
+        assert_eq!((over.rate_per_s, over.time_to_exhaustion_s), (Some(0.0), None));
+        assert!(made(50_100, 60_000).time_to_exhaustion_s.is_some());
+        // A few still trickle in: those are the rate.
+        assert_eq!(present_rate(300, 6), 3.0);
+        assert_eq!((present_rate(300, 15), present_rate(10, 1), present_rate(0, 0)), (30.0, 1.0, 0.0));
+    }
+
+    #[test]
+    fn a_pool_of_kept_connections_is_not_blamed_for_the_churn() {
+        let owner = |live| {
+            let mut sockets = expiring(to_peer(600, State::TimeWait, 40000), 0, 60_000);
+            sockets.extend(to_peer(live, State::Established, 41_000));
+            struct One;
+            impl linger_model::aggregate::Owners for One {
+                fn owner(&self, _: &SocketRecord) -> Option<ProcessIndex> {
+                    Some(7)
+                }
+            }
+            let range = PortRange::default();
+            let mut sums = Aggregator::new(SocketSource::SockDiag, Gather::CHECK, &range, &[], &One);
+            sockets.iter().for_each(|s| sums.add(s));
+            likely_churner(&sums.finish().tuples.iter().next().expect("the tuple").value)
+        };
+        assert_eq!((owner(10), owner(11), owner(200)), (Some(7), None, None), "10 a second");
+    }
+
+    #[test]
     fn parity_tells_the_slow_half_and_bind_before_connect() {
         let even: Vec<_> =
             to_peer(1000, State::Established, 40000).into_iter().filter(|s| s.sport % 2 == 0).collect();
@@ -472,6 +560,7 @@ mod tests {
 
     #[test]
     fn percentages_are_never_rounded_up_to_all() {
-        assert_eq!((percent(0.999), percent(1.0)), ("99 %".to_owned(), "100 %".to_owned()));
+        assert_eq!([percent(0.9999), percent(1.0), percent(0.5866)], ["99.9 %", "100 %", "58.7 %"]);
+        assert_eq!([percent(0.0), percent(0.0001), percent(1.2)], ["0 %", "<0.1 %", "120 %"]);
     }
 }

@@ -206,8 +206,8 @@ impl Moment {
             processes: Ok(Processes {
                 seen: self.processes.len() as u64,
                 list: self.processes,
-                denied: 0,
                 has_past: true,
+                ..Processes::default()
             }),
             files: Ok(self.files),
             softnet: Ok(self.softnet),
@@ -333,9 +333,9 @@ pub fn many(n: u16, state: State, src: &str, first_port: u16, dst: &str, dport: 
 
 /// Gives TIME_WAIT (or FIN_WAIT2 minisocket) records their remaining times, spread evenly over `from..to` ms.
 pub fn expiring(mut sockets: Vec<SocketRecord>, from_ms: u32, to_ms: u32) -> Vec<SocketRecord> {
-    let n = sockets.len().max(1) as u32;
+    let n = sockets.len().max(1) as u64;
     for (i, socket) in sockets.iter_mut().enumerate() {
-        let expires_ms = from_ms + (to_ms - from_ms) / n * i as u32;
+        let expires_ms = from_ms + (u64::from(to_ms - from_ms) * i as u64 / n) as u32;
         socket.timer = Some(Timer { kind: TimerKind::TimeWait, expires_ms });
     }
     sockets

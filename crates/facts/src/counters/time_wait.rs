@@ -84,7 +84,8 @@ pub(crate) static TABLE: &[Counter] = &[
         summary: "Segments refused in TIME_WAIT for a timestamp that went backwards.",
         meaning: "The usual cause is a SYN from another machine behind the same NAT or balancer address, \
                       on the same port, with an older timestamp clock: the client's connection hangs. Each \
-                      refusal also starts the 60 s again.",
+                      refusal also starts the 60 s again. Absent in the 6.12 tree, present in the 6.18 tree: \
+                      before, these refusals are in PAWSEstab.",
         since: Some(v(6, 18)),
         beliefs: &[belief("The name is TimewaitPAWS", "/proc/net/netstat calls it PAWSTimewait.")],
         see: &["PW001", "time_wait", "TcpExt.PAWSEstab"],

@@ -238,11 +238,13 @@ pub(crate) static TABLE: &[Sysctl] = &[
                       was over already, so nothing is dropped or refused. The risk is in the protocol: a late \
                       FIN gets a RST, an old duplicate could hit a new connection. The default is half of the \
                       established hash table: about 16384 with 4 GB of RAM, 65536 with 16 GB, at most 262144. \
-                      A TIME_WAIT costs 256 bytes, so memory is almost never a reason to lower it.",
+                      A TIME_WAIT costs 256 bytes, so memory is almost never a reason to lower it. A negative \
+                      value is compared as unsigned from about 5.18 on, and no limit; before, it is compared \
+                      with sign, and no connection gets TIME_WAIT, as with 0.",
         unit: "sockets",
         range: Some(Range::Text(
-            "any integer; 0 means no TIME_WAIT at all, a negative value means no \
-                                     limit",
+            "any integer; 0 means no TIME_WAIT at all; a negative value means no limit from about 5.18 on, \
+                 and no TIME_WAIT at all before",
         )),
         scope: Scope::NetnsSince(v(4, 11)),
         defaults: &[computed(
@@ -268,7 +270,8 @@ pub(crate) static TABLE: &[Sysctl] = &[
             ),
             belief(
                 "0 or a negative value switches the limit off",
-                "Negative does. 0 switches TIME_WAIT off: every close counts as an overflow.",
+                "0 switches TIME_WAIT off: every close counts as an overflow. A negative value does the same \
+                     before about 5.18, and is no limit only from there on.",
             ),
             belief(
                 "Lowering it frees ports",

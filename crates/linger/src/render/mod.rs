@@ -27,16 +27,7 @@ pub fn duration_exact(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
-/// A share as a percentage: never `100 %` for less than all, never `0 %` for more than nothing.
-pub fn percent(fraction: f64) -> String {
-    match fraction * 100.0 {
-        p if p <= 0.0 => "0 %".to_owned(),
-        p if p < 0.1 => "<0.1 %".to_owned(),
-        p if p < 99.95 => format!("{p:.1} %"),
-        p if p < 100.0 => "99.9 %".to_owned(),
-        p => format!("{p:.0} %"),
-    }
-}
+pub use linger_rules::ports::percent;
 
 /// A figure of evidence: whole numbers with thousands, others with what matters.
 pub fn figure(value: f64, unit: &str) -> String {

@@ -70,6 +70,7 @@ declare_rule! {
     /// stops at its size, a leak grows. Sockets with data to send, or that sent data after the peer's end, are
     /// half-closed and in use: no leak. Sockets with inode 0 were never accepted: that is LQ001. The rate comes from the
     /// ages (how many are between 10 and 60 s old), or from the window where that is 10 s or longer.
+    /// Many sockets of one process that are younger than that (but untouched for 1 s) are information: look again.
     ///
     /// # Fix
     /// In the application: close on every path, errors included; return connections to their pool; read until the end.
@@ -108,8 +109,19 @@ fn check(cx: &Context<'_>) -> Outcome {
     let mut leaks: Vec<Leak> =
         table.holders.iter().filter_map(|(process, held)| leak(cx, *process, &held.close_wait)).collect();
     leaks.sort_by_key(|l| std::cmp::Reverse((l.severity, l.count)));
-    if !leaks.is_empty() {
-        let findings = leaks.iter().map(|leak| finding(cx, table, leak)).collect();
+    let mut findings: Vec<Finding> = leaks.iter().map(|leak| finding(cx, table, leak)).collect();
+    let told = |process: &Option<ProcessIndex>| leaks.iter().any(|l| l.process == *process);
+    let mut young: Vec<_> = table
+        .holders
+        .iter()
+        .map(|(process, held)| (*process, &held.close_wait))
+        .filter(|(process, stats)| {
+            !told(process) && f64::from(waits(stats)) >= cx.limit(&WARNING_SOCKETS).max(1.0)
+        })
+        .collect();
+    young.sort_by_key(|(process, stats)| (std::cmp::Reverse(waits(stats)), *process));
+    findings.extend(young.iter().map(|(process, stats)| young_finding(cx, table, *process, stats)));
+    if !findings.is_empty() {
         return worst(findings, "processes");
     }
     let stats = table.holders.values().map(|held| &held.close_wait);
@@ -124,13 +136,86 @@ fn check(cx: &Context<'_>) -> Outcome {
         ));
     }
     let age = min_age(cx);
-    let aged: u32 = stats.map(|s| s.older_than_s(age)).sum();
+    let aged: u32 = stats.clone().map(|s| s.older_than_s(age)).sum();
+    let in_use: u32 = stats.map(|s| s.in_use).sum();
+    if all == 0 {
+        return Outcome::Clear("no process holds a CLOSE_WAIT socket".to_owned());
+    }
+    let rest = match (in_use, (all - in_use.min(all)).saturating_sub(aged)) {
+        (0, young) => format!("{} younger", thousands(young.into())),
+        (used, 0) => format!("{} half-closed and in use", thousands(used.into())),
+        (used, young) => {
+            format!("{} younger, {} half-closed and in use", thousands(young.into()), thousands(used.into()))
+        }
+    };
     Outcome::Clear(format!(
-        "{}, {} of them abandoned for {age} s or more; no process has {} of those",
+        "{}: {} abandoned for {age} s or more (no process has {} of those), {rest}",
         counted(u64::from(all), "CLOSE_WAIT socket"),
         thousands(u64::from(aged)),
         cx.limit(&MIN_SOCKETS)
     ))
+}
+
+/// Sockets that nobody has touched for a second or more: a server that works on them has them for less.
+fn waits(stats: &CloseWaitStats) -> u32 {
+    stats.older_than_s(1)
+}
+
+/// Many, but too young to tell a leak from work in hand.
+fn young_finding(
+    cx: &Context<'_>,
+    table: &SocketTable,
+    process: Option<ProcessIndex>,
+    stats: &CloseWaitStats,
+) -> Finding {
+    let who = cx.process_label(process);
+    let (age, source) = (min_age(cx), read_from(table));
+    let (all, old) = (idle(stats), stats.older_than_s(min_age(cx)));
+    let which = match old {
+        0 => "all".to_owned(),
+        _ => format!("{} of them", thousands((all - old).into())),
+    };
+    let change = earlier(cx, process).map(|before| more_than(&before, stats));
+    let seconds = cx.window.seconds();
+    let grows = match change {
+        Some(more) if more > 0 => {
+            format!("; {} more than {seconds:.1} s ago", thousands(more.unsigned_abs()))
+        }
+        Some(0) => format!("; as many as {seconds:.1} s ago"),
+        Some(less) => format!("; {} fewer than {seconds:.1} s ago", thousands(less.unsigned_abs())),
+        None => String::new(),
+    };
+    cx.finding(
+        Severity::Info,
+        Confidence::Low,
+        who.clone(),
+        format!(
+            "{who} holds {}, {which} younger than {age} s: too young to tell a leak from work in hand{grows}",
+            counted(all.into(), "CLOSE_WAIT socket")
+        ),
+    )
+    .why(
+        "The peer has closed, the process has not yet. A slow request leaves such a socket for as long as it takes; a leak \
+         leaves it for ever. Only time tells them apart: a leak grows and grows old.",
+    )
+    .evidence([
+        Evidence::new(format!("CLOSE_WAIT sockets of {who}"), f64::from(stats.read + stats.unread), "sockets", source),
+        Evidence::new(
+            "untouched for 1 s or more",
+            f64::from(waits(stats)),
+            "sockets",
+            "sock_diag tcp_info last_ack_recv (a lower bound)",
+        ),
+        Evidence::new("oldest", f64::from(stats.oldest_ms) / 1000.0, "s", "sock_diag tcp_info last_ack_recv"),
+        Evidence::new("end read, not closed (Recv-Q 0)", f64::from(stats.read), "sockets", source),
+        Evidence::new("end never read (Recv-Q 1 or more)", f64::from(stats.unread), "sockets", source),
+    ])
+    .remedies([Remedy::application(format!(
+        "Look again in {age} s, or watch a window that long (`linger check --samples 10 --interval {}s`): a leak is still \
+         there and has grown, work in hand is gone.",
+        age.div_ceil(9).max(1)
+    ))])
+    .process(process)
 }
 
 /// The smallest age from which a socket counts as abandoned, as the aggregate knows ages.
@@ -213,12 +298,24 @@ fn idle(stats: &CloseWaitStats) -> u32 {
     stats.by_age.iter().sum()
 }
 
+/// By how many sockets a process has more than before. A window's first sample is read without tcp_info: then all of
+/// its sockets are compared, as which of them were in use is not known.
+fn more_than(before: &CloseWaitStats, now: &CloseWaitStats) -> i64 {
+    if before.age_unknown == 0 && now.age_unknown == 0 {
+        i64::from(idle(now)) - i64::from(idle(before))
+    } else {
+        i64::from(now.read + now.unread) - i64::from(before.read + before.unread)
+    }
+}
+
 /// How many abandoned sockets come in a second, and how that is known.
 fn growth(cx: &Context<'_>, process: Option<ProcessIndex>, stats: &CloseWaitStats) -> Option<(f64, String)> {
     let seconds = cx.window.seconds();
     let measured = earlier(cx, process).map(|before| {
-        let more = f64::from(idle(stats)) - f64::from(idle(&before));
-        (more / seconds, format!("{} over {seconds:.1} s", cx.sockets().map_or("sock_diag", read_from)))
+        (
+            more_than(&before, stats) as f64 / seconds,
+            format!("{} over {seconds:.1} s", cx.sockets().map_or("sock_diag", read_from)),
+        )
     });
     // Below the width of the age classes a window sees noise, and the ages know more.
     if seconds >= 10.0 && measured.is_some() {
@@ -440,6 +537,32 @@ mod tests {
     }
 
     #[test]
+    fn a_first_sample_without_tcp_info_is_no_growth() {
+        let bare = |n| {
+            let mut sockets = waiting(n, 30_000, 0);
+            sockets.iter_mut().for_each(|s| s.info = None);
+            java(0.0, 2000, 4096).sockets(sockets)
+        };
+        let later = |at_s| java(at_s, 2000, 4096).sockets(waiting(600, 30_000, 25_000));
+        let outcome = run(&super::RULE, [bare(600), later(1.0)]);
+        let Outcome::Fired(findings) = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(severity(&outcome), Some(Severity::Info));
+        assert!(findings[0].summary.ends_with("as many as 1.0 s ago"), "{}", findings[0].summary);
+        // A window of half a minute, and a leak's rate is what came in it: none.
+        let outcome = run(&super::RULE, [bare(600), later(30.0)]);
+        assert_eq!(severity(&outcome), Some(Severity::Info), "{outcome:?}");
+        assert_eq!(severity(&run(&super::RULE, [bare(300), later(30.0)])), Some(Severity::Critical));
+    }
+
+    #[test]
+    fn many_young_ones_are_a_note() {
+        let young = |n| waiting(n, 30_000, 9_000);
+        golden!([java(0.0, 2000, 65_536).sockets(young(1200)), java(1.0, 2000, 65_536).sockets(young(1260))]);
+        assert_eq!(alone(99, 9_000), None);
+        assert_eq!(alone(100, 9_000), Some(Severity::Info));
+    }
+
+    #[test]
     fn is_unknown_without_sockets() {
         let mut last = moment(1.0);
         last.no_sockets = true;
@@ -455,7 +578,8 @@ mod tests {
         assert_eq!(alone(200, 90_000), Some(Severity::Warning));
         assert_eq!(alone(1000, 90_000), Some(Severity::Warning));
         assert_eq!(alone(1001, 90_000), Some(Severity::Critical));
-        assert_eq!(alone(5000, 9_000), None, "work of some seconds");
+        assert_eq!(alone(5000, 9_000), Some(Severity::Info), "work of some seconds, or a young leak");
+        assert_eq!(alone(5000, 900), None, "work");
     }
 
     #[test]
@@ -481,7 +605,7 @@ mod tests {
         assert_eq!(severity(&run(&super::RULE, [then(), grown])), Some(Severity::Critical));
         // Work of 30 s at a steady load looks the same in one sample, and does not grow.
         let steady = java(1.0, 1500, 4096).sockets(waiting(600, 30_000, 25_000));
-        assert_eq!(severity(&run(&super::RULE, [then(), steady])), None);
+        assert_eq!(severity(&run(&super::RULE, [then(), steady])), Some(Severity::Info));
     }
 
     #[test]

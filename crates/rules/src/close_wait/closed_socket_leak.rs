@@ -1,12 +1,11 @@
 use crate::limits::{
-    descriptor_limit, fraction, percent, processes_in_words, rate, same_process, span, worst,
+    descriptor_limit, fraction, percent, processes_in_words, rate, same_process, span, unseen, worst,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
-use linger_facts::cookbook::Symptom;
 use linger_model::Finding;
 use linger_model::aggregate::ProcessIndex;
 use linger_model::report::{Confidence, Evidence, Remedy, Severity};
-use linger_model::snapshot::{Gap, GapKind, Process};
+use linger_model::snapshot::Process;
 
 static MIN_SOCKETS: Threshold = Threshold {
     key: "min_sockets",
@@ -63,15 +62,6 @@ fn check(cx: &Context<'_>) -> Outcome {
             "needs two samples: a socket just made is in no table either".to_owned(),
         );
     }
-    // linger's own process can always be read, and says nothing of the others.
-    if processes.denied > 0 && processes.denied + 1 >= processes.seen {
-        return Outcome::Unknown(Gap::new(
-            format!("descriptors of {} processes", processes.denied),
-            GapKind::Denied,
-            "none could be read",
-            "run as root",
-        ));
-    }
     // Processes of other namespaces are for those namespaces' reports.
     let here = processes.list.iter().enumerate().filter(|(_, p)| p.netns == Some(cx.now().netns.inode));
     let mut leaks: Vec<(usize, &Process)> = here
@@ -80,14 +70,20 @@ fn check(cx: &Context<'_>) -> Outcome {
         .collect();
     leaks.sort_by_key(|(_, p)| std::cmp::Reverse(p.closed_tcp_lasting));
     if leaks.is_empty() {
+        if let Some(gap) = unseen(processes) {
+            return Outcome::Unknown(gap);
+        }
         let most = here.map(|(_, p)| p.closed_tcp_lasting).max().unwrap_or(0);
         let unread = match processes.denied {
             0 => String::new(),
             n => format!("; {} could not be looked at", processes_in_words(n)),
         };
         return Outcome::Clear(format!(
-            "no process keeps more than {} in two samples running{unread}",
-            counted(u64::from(most), "closed TCP socket")
+            "no process keeps {} in two samples running{unread}",
+            match most {
+                0 => "a closed TCP socket".to_owned(),
+                n => format!("more than {}", counted(u64::from(n), "closed TCP socket")),
+            }
         ));
     }
     worst(
@@ -181,8 +177,12 @@ fn finding(cx: &Context<'_>, index: ProcessIndex, process: &Process) -> Finding 
         "Close the descriptor when read() or write() fails (ECONNRESET, ETIMEDOUT, EPIPE), and when connect() fails. \
          Until that is fixed, a restart of {who} frees them."
     ))])
-    // What the cookbook says beyond that is about CLOSE_WAIT.
-    .remedies(cx.application_remedies(Some(index), Symptom::CloseWaitLeak).into_iter().take(1))
+    // The cookbook's steps speak of CLOSE_WAIT; these sockets have left it.
+    .remedies([Remedy::application(format!(
+        "`strace -f -e trace=connect,accept4,read,write,close -p {}` shows which call fails without a close() after it. \
+         A pool has to close a connection that failed when it throws it away.",
+        process.pid
+    ))])
     .process(Some(index))
 }
 
@@ -236,6 +236,21 @@ mod tests {
         let elsewhere =
             moment(1.0).process_with(9, "gateway", |p| (p.closed_tcp_lasting, p.netns) = (500, Some(2)));
         assert!(matches!(run(&super::RULE, [elsewhere]), Outcome::Clear(_)));
+    }
+
+    #[test]
+    fn too_few_seen_is_unknown() {
+        for (denied, hidden) in [(40, false), (0, true)] {
+            let blind = |at_s| {
+                with(at_s, 3, 3, 100, 1024).change_host(move |h| {
+                    if let Ok(processes) = &mut h.processes {
+                        (processes.seen, processes.denied, processes.hidden) = (80, denied, hidden);
+                    }
+                })
+            };
+            let outcome = run(&super::RULE, [blind(0.0), blind(1.0)]);
+            assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod fin_wait2_accumulation;
 /// OR001.
 pub mod orphan_pressure;
 
+use crate::ports::likely_churner;
 use crate::thousands;
 use linger_model::aggregate::ProcessIndex;
 use linger_model::record::endpoint;
@@ -17,8 +18,10 @@ pub(crate) struct Place {
     pub(crate) name: String,
     /// How many.
     pub(crate) count: u32,
-    /// Who most likely made them.
+    /// Who holds most of the live connections there, or listens there.
     pub(crate) owner: Option<ProcessIndex>,
+    /// The same where it is likely that it made those in TIME_WAIT, too.
+    pub(crate) churner: Option<ProcessIndex>,
 }
 
 impl Place {
@@ -43,16 +46,22 @@ pub(crate) fn places(table: &SocketTable, states: &[State], n: usize) -> [Vec<Pl
         name: format!("connections to {} from {}", endpoint(key.dst, key.dport), key.src),
         count,
         owner: stats.owner,
+        churner: likely_churner(stats),
     });
     let listeners = table.listeners.iter().map(|l| (l, sum(&l.states))).filter(|(_, n)| *n > 0);
     let listeners = listeners.map(|(l, count)| Place {
         name: format!("connections accepted on {}", endpoint(l.addr, l.port)),
         count,
         owner: l.sockets.first().and_then(|s| s.owner),
+        churner: l.sockets.first().and_then(|s| s.owner),
     });
     let clients = table.clients.iter().map(|g| (g.key, sum(&g.value.states))).filter(|(_, n)| *n > 0);
-    let clients =
-        clients.map(|(key, count)| Place { name: format!("connections from {key}"), count, owner: None });
+    let clients = clients.map(|(key, count)| Place {
+        name: format!("connections from {key}"),
+        count,
+        owner: None,
+        churner: None,
+    });
     [top(tuples.collect()), top(listeners.collect()), top(clients.collect())]
 }
 

@@ -90,7 +90,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         thousands(from),
         cx.window.seconds(),
         thousands(to),
-        percent(cx.limit(&MIN_SHARE)),
+        percent(cx.limit(&MIN_SHARE)).replace(".0 %", " %"),
         cx.limit(&MIN_GROWTH)
     ))
 }

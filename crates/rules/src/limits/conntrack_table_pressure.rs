@@ -86,9 +86,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     let by = |delta: Option<Delta>| delta.map_or(0, |d| d.by);
     // An unresolved clash counts as drop and as insert_failed.
     let dropped = by(drop).saturating_sub(by(failed));
-    let often = |n: u64, threshold| {
-        n > 0 && cx.window.has_past() && n as f64 / cx.window.seconds() >= cx.limit(threshold)
-    };
+    let often = |n: u64, threshold| n > 0 && cx.sure_rate(n as f64) >= cx.limit(threshold);
     let severity = if used >= cx.limit(&CRITICAL) || (dropped > 0 && used >= cx.limit(&WARNING)) {
         Severity::Critical
     } else if used >= cx.limit(&WARNING) || by(early) > 0 || often(dropped, &DROPS) {

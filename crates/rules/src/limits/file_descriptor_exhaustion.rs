@@ -1,11 +1,12 @@
 use super::{
-    descriptor_limit, fraction, percent, processes_in_words, rate, read_from, same_process, span, worst,
+    descriptor_limit, fraction, percent, processes_in_words, rate, read_from, same_process, span, unseen,
+    worst,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::{Step, Symptom};
 use linger_model::aggregate::ProcessIndex;
 use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
-use linger_model::snapshot::{FileUse, Gap, GapKind, Process};
+use linger_model::snapshot::{FileUse, Process};
 use linger_model::{Finding, State};
 
 static WARNING: Threshold = Threshold {
@@ -63,7 +64,8 @@ declare_rule! {
     /// with a tiny limit (sshd's and browsers' sandboxes set it to 0 and keep what they have); a cache of open files,
     /// which fills its limit on purpose and closes some before it opens more (PostgreSQL's max_files_per_process,
     /// MySQL's table_open_cache): hardly any of the descriptors are sockets and their number does not grow, so that is
-    /// information. A process that was told to use four fifths of its limit and no more is shown as a warning.
+    /// information. A process that was told to use four fifths of its limit and no more is shown as a warning. Where
+    /// half of the processes or more cannot be looked at, or /proc hides them (hidepid), nothing is said of the rest.
     ///
     /// # Fix
     /// If the number grows with time and not with load, find the leak (CW001, CW002, FW001) first. Else raise the limit:
@@ -119,15 +121,10 @@ fn check(cx: &Context<'_>) -> Outcome {
             if no_limit > 0 {
                 note.push_str(&format!("; the limit of {} could not be read", processes_in_words(no_limit)));
             }
-            // linger's own process can always be read, and says nothing of the others.
-            let none = processes.denied > 0 && processes.denied + 1 >= processes.seen;
-            if findings.is_empty() && none {
-                return Outcome::Unknown(Gap::new(
-                    format!("descriptors of {}", processes_in_words(processes.denied)),
-                    GapKind::Denied,
-                    "none could be read",
-                    "run as root",
-                ));
+            if findings.is_empty()
+                && let Some(gap) = unseen(processes)
+            {
+                return Outcome::Unknown(gap);
             }
         }
         Err(gap) if findings.is_empty() => return Outcome::Unknown(gap),
@@ -137,9 +134,22 @@ fn check(cx: &Context<'_>) -> Outcome {
         return worst(findings, "processes");
     }
     let files = known!(host);
-    let most = fullest.map_or("no process has a limit".to_owned(), |(used, process)| {
-        format!("the fullest process is {} with {} of its limit", process.label(), percent(used))
-    });
+    // The list holds only processes with sockets, and those near their limit.
+    let listed = cx.processes().is_ok_and(|p| !p.list.is_empty());
+    let most = fullest.map_or(
+        if listed {
+            "no process with sockets has a limit that it could reach".to_owned()
+        } else {
+            "no process with sockets, or near its limit, was found".to_owned()
+        },
+        |(used, process)| {
+            format!(
+                "the fullest process with sockets, or near its limit, is {} with {} of its limit",
+                process.label(),
+                percent(used)
+            )
+        },
+    );
     Outcome::Clear(format!(
         "{most}; the host has {} of {} files open{note}",
         thousands(files.open),
@@ -381,7 +391,7 @@ mod tests {
     #[test]
     fn is_unknown_when_no_process_could_be_read() {
         golden!([moment(1.0).change_host(|h| {
-            h.processes = Ok(Processes { seen: 200, denied: 200, list: Vec::new(), has_past: false });
+            h.processes = Ok(Processes { seen: 200, denied: 200, ..Processes::default() });
         })]);
     }
 
@@ -389,18 +399,40 @@ mod tests {
     fn is_answered_for_those_that_could_be_read() {
         let some = |h: &mut linger_model::snapshot::HostSnapshot| {
             if let Ok(processes) = &mut h.processes {
-                (processes.seen, processes.denied) = (200, 150);
+                (processes.seen, processes.denied) = (200, 99);
             }
         };
         let Outcome::Clear(why) = run(&super::RULE, [server(1.0, 100, Some(1024)).change_host(some)]) else {
             panic!()
         };
-        assert!(why.ends_with("150 processes could not be looked at"), "{why}");
+        assert!(why.ends_with("99 processes could not be looked at"), "{why}");
         assert_eq!(severity([server(1.0, 1020, Some(1024)).change_host(some)]), Some(Severity::Critical));
+        // Half of them, or what /proc hides: nothing can be said.
+        for (denied, hidden) in [(100, false), (0, true)] {
+            let unseen = move |h: &mut linger_model::snapshot::HostSnapshot| {
+                if let Ok(processes) = &mut h.processes {
+                    (processes.seen, processes.denied, processes.hidden) = (200, denied, hidden);
+                }
+            };
+            let outcome = run(&super::RULE, [server(1.0, 100, Some(1024)).change_host(unseen)]);
+            assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+            assert_eq!(
+                severity([server(1.0, 1020, Some(1024)).change_host(unseen)]),
+                Some(Severity::Critical)
+            );
+        }
         let blind = server(1.0, 100, Some(1024)).change_host(|h| {
             h.files = Err(Gap::new("fs.file-nr", GapKind::Denied, "Permission denied", ""));
         });
         assert!(matches!(run(&super::RULE, [blind]), Outcome::Unknown(_)));
+    }
+
+    #[test]
+    fn a_quiet_host_is_not_said_to_have_no_limits() {
+        let Outcome::Clear(why) = run(&super::RULE, [moment(1.0)]) else { panic!() };
+        assert!(why.starts_with("no process with sockets, or near its limit, was found"), "{why}");
+        let Outcome::Clear(why) = run(&super::RULE, [server(1.0, 9, Some(u64::MAX))]) else { panic!() };
+        assert!(why.starts_with("no process with sockets has a limit that it could reach"), "{why}");
     }
 
     #[test]

@@ -110,7 +110,8 @@ fn queue_finding(cx: &Context<'_>, dropped: Delta, now: &Softnet, then: &Softnet
     }
     let processed = now.processed.saturating_sub(then.processed);
     let share = fraction(dropped.by, processed + dropped.by);
-    let lasting = sustained(cx, dropped.per_second(), |s| Some(s.host.softnet.as_ref().ok()?.dropped));
+    let lasting =
+        sustained(cx, cx.sure_rate(dropped.by as f64), |s| Some(s.host.softnet.as_ref().ok()?.dropped));
     let severity = if lasting && share >= cx.limit(&SHARE) { Severity::Warning } else { Severity::Info };
     let source = format!("/proc/net/softnet_stat, all CPUs, over {:.1} s", dropped.seconds);
     let mut evidence = vec![

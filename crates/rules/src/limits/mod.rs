@@ -9,10 +9,11 @@ pub mod input_backlog_drops;
 /// MM001.
 pub mod tcp_memory_pressure;
 
-use crate::{Context, Outcome, thousands};
+pub(crate) use crate::ports::percent;
+use crate::{Context, Outcome, counted, thousands};
 use linger_model::aggregate::{ProcessIndex, SocketSource};
 use linger_model::report::Evidence;
-use linger_model::snapshot::{Gap, GapKind, Process, Reading, Snapshot};
+use linger_model::snapshot::{Gap, GapKind, Process, Processes, Reading, Snapshot};
 use linger_model::{Finding, SocketTable};
 
 /// Findings of one rule at the most.
@@ -48,15 +49,6 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// `97 %`; more exact near the end, and never 100 % of something that is not full.
-pub(crate) fn percent(fraction: f64) -> String {
-    if (0.99..1.0).contains(&fraction) {
-        format!("{:.1} %", (fraction * 1000.0).floor() / 10.0)
-    } else {
-        format!("{:.0} %", fraction * 100.0)
-    }
-}
-
 /// `used / limit`, 0 without a limit.
 pub(crate) fn fraction(used: u64, limit: u64) -> f64 {
     if limit == 0 { 0.0 } else { used as f64 / limit as f64 }
@@ -64,7 +56,28 @@ pub(crate) fn fraction(used: u64, limit: u64) -> f64 {
 
 /// `1 process`, `2,000 processes`.
 pub(crate) fn processes_in_words(n: u64) -> String {
-    if n == 1 { "1 process".to_owned() } else { format!("{} processes", thousands(n)) }
+    counted(n, "process")
+}
+
+/// What is missing where too few processes could be looked at to say that none has a fault: half of them or more were
+/// denied, or /proc hides other users' processes, however many those are.
+pub(crate) fn unseen(processes: &Processes) -> Option<Gap> {
+    let (what, detail) = if processes.hidden {
+        ("descriptors of other users' processes".to_owned(), "/proc hides them (hidepid)".to_owned())
+    } else if processes.denied > 0 && processes.denied.saturating_mul(2) >= processes.seen {
+        let what = format!("descriptors of {}", processes_in_words(processes.denied));
+        (
+            what,
+            format!(
+                "{} of {} could not be looked at",
+                thousands(processes.denied),
+                counted(processes.seen, "process")
+            ),
+        )
+    } else {
+        return None;
+    };
+    Some(Gap::new(what, GapKind::Denied, detail, "run as the host's root"))
 }
 
 /// From where the sockets were read.
@@ -141,7 +154,7 @@ mod tests {
         assert_eq!([size(2048), size(3 << 19), size(3 << 29)], ["2 KiB", "1.5 MiB", "1.5 GiB"]);
         assert_eq!(
             [percent(0.8), percent(0.9999), percent(1.0), percent(1.2)],
-            ["80 %", "99.9 %", "100 %", "120 %"]
+            ["80.0 %", "99.9 %", "100 %", "120 %"]
         );
         assert_eq!(fraction(5, 0), 0.0);
     }

@@ -215,7 +215,9 @@ fn cgroup_finding(cx: &Context<'_>, cgroup: &CgroupMemory) -> Option<Finding> {
     let past = |threshold| share.is_some_and(|s| s >= cx.limit(threshold));
     let severity = if past(&CGROUP_CRITICAL) {
         Severity::Critical
-    } else if past(&CGROUP_WARNING) || throttled.is_some_and(|d| d.per_second() >= cx.limit(&THROTTLED)) {
+    } else if past(&CGROUP_WARNING)
+        || throttled.is_some_and(|d| cx.sure_rate(d.by as f64) >= cx.limit(&THROTTLED))
+    {
         Severity::Warning
     } else if throttled.is_some() {
         Severity::Info

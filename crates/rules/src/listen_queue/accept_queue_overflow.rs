@@ -1,7 +1,8 @@
 use crate::listen_queue::{Point, origin, points};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, thousands};
-use linger_facts::cookbook::Symptom;
+use linger_facts::cookbook::{Step, Symptom};
 use linger_model::SocketTable;
+use linger_model::aggregate::ProcessIndex;
 use linger_model::report::{Applicability, Confidence, Evidence, Finding, Remedy, Severity};
 use linger_model::window::Delta;
 
@@ -168,9 +169,10 @@ fn finding(
     let other_reasons = cx.window.delta_or_zero("TcpExt.ListenDrops") > moved.map_or(0.0, |m| m.by as f64);
     let (severity, summary) = match dropped {
         Some(dropped) => {
-            let rate = if window > 0.0 { dropped as f64 / window } else { 0.0 };
             // An empty queue now means a burst that is over.
-            let severity = if (rate >= cx.limit(&CRITICAL_OVERFLOWS) && queue > 0) || stays_full {
+            let severity = if (cx.sure_rate(dropped as f64) >= cx.limit(&CRITICAL_OVERFLOWS) && queue > 0)
+                || stays_full
+            {
                 Severity::Critical
             } else {
                 Severity::Warning
@@ -227,10 +229,11 @@ fn finding(
     let idle = point.sockets.iter().filter(|s| s.socket.queue == 0).count();
     if full_sockets > 0 && idle > 0 {
         finding.why.push_str(&format!(
-            " The load is uneven: {full_sockets} of the {} sockets of this SO_REUSEPORT group are full and {idle} idle. \
+            " The load is uneven: {full_sockets} of the {} sockets of this SO_REUSEPORT group {} full and {idle} idle. \
              The kernel spreads by a hash of the addresses and does not look at the queues, so a stuck worker loses its \
              share.",
-            point.sockets.len()
+            point.sockets.len(),
+            if full_sockets == 1 { "is" } else { "are" }
         ));
         finding.evidence.push(Evidence::new(
             format!("full sockets of the group {label}, of {}", point.sockets.len()),
@@ -246,9 +249,41 @@ fn finding(
         );
         finding = finding.evidence(cx.setting("net.ipv4.tcp_abort_on_overflow"));
     }
+    if stays_full {
+        // A longer queue helps nobody while nobody takes from it: that comes last.
+        let fits = |step: &Step| !step.setting.contains("backlog") && !step.text.contains("backlog");
+        let steps = cx.application_remedies_if(owner, Symptom::SlowAccept, fits).into_iter().take(1);
+        return finding
+            .remedies([find_out_why(cx, owner)])
+            .remedies(steps)
+            .remedies(backlog_remedies(cx, limit));
+    }
     finding
         .remedies(cx.application_remedies(owner, Symptom::SlowAccept).into_iter().take(2))
         .remedies(backlog_remedies(cx, limit))
+}
+
+/// How to see why a process does not call accept().
+fn find_out_why(cx: &Context<'_>, owner: Option<ProcessIndex>) -> Remedy {
+    let stack = match owner.and_then(|p| cx.processes().ok()?.get(p)) {
+        Some(process) => {
+            let name = process.exe.as_deref().unwrap_or(&process.comm);
+            let pid = process.pid;
+            let tool = match name.rsplit('/').next().unwrap_or(name) {
+                n if n.starts_with("python") || n.starts_with("gunicorn") || n.starts_with("uwsgi") => {
+                    format!("py-spy dump --pid {pid}")
+                }
+                n if n.starts_with("java") => format!("jstack {pid}"),
+                _ => format!("gdb -p {pid} -batch -ex 'thread apply all bt'"),
+            };
+            format!("a stack shows it (`{tool}`)")
+        }
+        None => "a stack of its threads shows it (gdb, py-spy, jstack)".to_owned(),
+    };
+    Remedy::application(format!(
+        "First find out why it does not accept: {stack}: stuck, deadlocked, an event loop blocked, all workers waiting. A \
+         process out of descriptors looks the same: `linger explain EMFILE`."
+    ))
 }
 
 /// What to do about the limit: the application's part, and somaxconn only where that is what limits.
@@ -282,7 +317,7 @@ pub(crate) fn backlog_remedies(cx: &Context<'_>, limit: Option<u32>) -> Vec<Reme
 }
 
 fn unattributed(cx: &Context<'_>, moved: Delta, all: Option<&[Point<'_>]>) -> Finding {
-    let critical = moved.per_second() >= cx.limit(&CRITICAL_OVERFLOWS);
+    let critical = cx.sure_rate(moved.by as f64) >= cx.limit(&CRITICAL_OVERFLOWS);
     let mut finding = cx
         .finding(
             if critical { Severity::Critical } else { Severity::Warning },
@@ -385,6 +420,12 @@ mod tests {
         let stuck = fired(run(&super::RULE, stuck)).remove(0);
         assert_eq!(stuck.severity, Severity::Critical);
         assert!(stuck.summary.contains("dropped 1 SYN or final ACK in"), "{}", stuck.summary);
+        let first = &stuck.remedies[0].text;
+        assert!(first.starts_with("First find out why") && first.contains("gdb -p 12"), "{first}");
+        // Two of a window of 50 ms are no forty a second.
+        let short = nginx(0.05, 512, 9).counter("TcpExt.ListenOverflows", 2).counter("TcpExt.ListenDrops", 2);
+        let short = fired(run(&super::RULE, [nginx(0.0, 10, 7), short])).remove(0);
+        assert_eq!(short.severity, Severity::Warning);
     }
 
     #[test]

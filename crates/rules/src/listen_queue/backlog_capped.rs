@@ -77,7 +77,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             0 => format!("no listener's limit equals {SOMAXCONN} ({})", thousands(somaxconn)),
             n => format!(
                 "{} at {SOMAXCONN} ({}), possibly capped, but no queue of theirs is half full or overflows",
-                counted(n, "listening address").replace("addresss", "addresses"),
+                counted(n, "listening address"),
                 thousands(somaxconn)
             ),
         });

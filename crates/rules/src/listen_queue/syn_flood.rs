@@ -131,8 +131,7 @@ impl Pressure {
             if mode == Some(0) { full_drops.max(drops.saturating_sub(overflows)) } else { full_drops };
         // SR002 reads the same limits, so that one of the two fires and never both.
         let limit = |threshold| cx.config.get(RULE.code, threshold);
-        let per_second = |n: u64| if sent.seconds > 0.0 { n as f64 / sent.seconds } else { 0.0 };
-        let cause = if dropped > 0 && per_second(dropped) >= limit(&DROPS) {
+        let cause = if dropped > 0 && cx.sure_rate(dropped as f64) >= limit(&DROPS) {
             let silent = points.iter().filter(|p| !p.at_limit()).map(|p| p.point);
             let (open, again) = silent.fold((0u64, 0u64), |(open, again), p| {
                 (open + u64::from(p.half_open), again + u64::from(p.half_open_retransmitted))
@@ -144,7 +143,7 @@ impl Pressure {
             } else {
                 Cause::DropsAnswered
             }
-        } else if sent.by > 0 && sent.per_second() >= limit(&COOKIES) {
+        } else if sent.by > 0 && cx.sure_rate(sent.by as f64) >= limit(&COOKIES) {
             if (back as f64) < limit(&VALIDATED) * sent.by as f64 {
                 Cause::CookiesUnanswered
             } else {

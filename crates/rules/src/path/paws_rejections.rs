@@ -34,8 +34,8 @@ declare_rule! {
     /// client's connect waits for a retry, a second or more each. "Some users cannot connect, sometimes."
     ///
     /// # Evidence
-    /// TcpExt.PAWSEstab (live connections; on TIME_WAIT too until 6.12) against Tcp.InSegs, TcpExt.PAWSTimewait (since
-    /// 6.18 on its own) and TcpExt.PAWSActive (a SYN-ACK that echoes a timestamp never sent) against the connections
+    /// TcpExt.PAWSEstab (live connections; on TIME_WAIT too where PAWSTimewait is absent) against Tcp.InSegs,
+    /// TcpExt.PAWSTimewait (absent in the 6.12 tree, present in 6.18) and TcpExt.PAWSActive (a SYN-ACK that echoes a timestamp never sent) against the connections
     /// opened. A retransmitted or reordered segment that arrives late is refused rightly: a few for a lossy path are
     /// normal. PAWSPassive belongs to `tcp_tw_recycle` (to 4.11): that is TW006.
     ///
@@ -49,7 +49,7 @@ declare_rule! {
     ///
     /// # Sources
     /// net/ipv4/tcp_input.c tcp_validate_incoming(), tcp_rcv_synsent_state_process(); net/ipv4/tcp_minisocks.c
-    /// tcp_timewait_state_process(), tcp_check_req(). RFC 7323 section 5. PAWSTimewait: absent in 6.12, in 6.18.
+    /// tcp_timewait_state_process(), tcp_check_req(). RFC 7323 section 5. PAWSTimewait: absent in the 6.12 tree, present in the 6.18 tree.
     PW001, "paws-rejections", Netns, [PER_SECOND, SEGMENTS_SHARE, CONNECTIONS_SHARE]
 }
 
@@ -67,13 +67,13 @@ fn check(cx: &Context<'_>) -> Outcome {
     let segments = known!(cx.window.delta("Tcp.InSegs")).by as f64;
     let made = known!(cx.window.delta("Tcp.ActiveOpens")).by as f64;
     let accepted = known!(cx.window.delta("Tcp.PassiveOpens")).by as f64;
-    // Before 6.18 PAWSEstab holds the rejections in TIME_WAIT as well, and nothing tells the two apart.
+    // Where PAWSTimewait is absent (6.12 tree), PAWSEstab holds the rejections in TIME_WAIT as well, and nothing tells the two apart.
     let mixed = time_wait.is_none();
-    let often = |per_second: f64| per_second >= cx.limit(&PER_SECOND);
+    let often = |moved: Delta| cx.sure_rate(moved.by as f64) >= cx.limit(&PER_SECOND);
     let of = |n: u64, all: f64, share: f64| n > 0 && n as f64 >= share * all;
     let mut findings: Vec<Finding> = Vec::new();
     if let Some(moved) = time_wait
-        && often(moved.per_second())
+        && often(moved)
         && of(moved.by, accepted, cx.limit(&CONNECTIONS_SHARE))
     {
         findings.push(finding(
@@ -91,7 +91,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     }
     let many_segments = of(estab.by, segments, cx.limit(&SEGMENTS_SHARE));
     let many_connections = mixed && of(estab.by, accepted + made, cx.limit(&CONNECTIONS_SHARE));
-    if often(estab.per_second()) && (many_segments || many_connections) {
+    if often(estab) && (many_segments || many_connections) {
         let share = estab.by as f64 / segments.max(1.0);
         let on = if mixed { "live or TIME_WAIT connections" } else { "live connections" };
         findings.push(
@@ -109,7 +109,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             ),
         );
     }
-    if often(active.per_second()) && of(active.by, made, cx.limit(&CONNECTIONS_SHARE)) {
+    if often(active) && of(active.by, made, cx.limit(&CONNECTIONS_SHARE)) {
         findings.push(
             finding(
                 cx,

@@ -1,3 +1,4 @@
+use crate::ports::percent;
 use crate::{Context, FindingExt, Outcome, Threshold, declare_rule, known, thousands};
 use linger_model::aggregate::ListenPoint;
 use linger_model::record::endpoint;
@@ -115,9 +116,8 @@ fn check(cx: &Context<'_>) -> Outcome {
     // Both ends in this namespace: one refused connect moves both.
     let same = refused_there > 0.0 && (refused_here - refused_there).abs() <= 0.1 * refused_there;
 
-    let per_second = |n: f64| if seconds > 0.0 { n / seconds } else { 0.0 };
     let beyond = |c: &Cause| {
-        per_second(c.n) >= cx.limit(&PER_SECOND) && c.n >= cx.limit(&SHARE) * c.of.max(c.n) && c.n > 0.0
+        cx.sure_rate(c.n) >= cx.limit(&PER_SECOND) && c.n >= cx.limit(&SHARE) * c.of.max(c.n) && c.n > 0.0
     };
     let most = |n: f64, of: f64| {
         if n >= cx.limit(&MOST) * of.max(n) { Severity::Warning } else { Severity::Info }
@@ -148,7 +148,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         Cause {
             n: if same { 0.0 } else { refused_here },
             of: opened + refused_here,
-            severity: if per_second(refused_here) >= cx.limit(&REFUSED_WARNING) {
+            severity: if cx.sure_rate(refused_here) >= cx.limit(&REFUSED_WARNING) {
                 Severity::Warning
             } else {
                 Severity::Info
@@ -272,7 +272,7 @@ fn check(cx: &Context<'_>) -> Outcome {
 }
 
 fn finding(cx: &Context<'_>, cause: Cause, seconds: f64, same: bool) -> Finding {
-    let share = cause.n / cause.of.max(cause.n).max(1.0) * 100.0;
+    let share = cause.n / cause.of.max(cause.n).max(1.0);
     let refused =
         cause.counters.first() == Some(&"Tcp.AttemptFails") || cause.subject.starts_with("segments");
     let mut finding = cx
@@ -281,10 +281,11 @@ fn finding(cx: &Context<'_>, cause: Cause, seconds: f64, same: bool) -> Finding 
             cause.confidence,
             format!("{}, network namespace {}", cause.subject, cx.now().netns.label()),
             format!(
-                "{} {} in {seconds:.1} s ({:.0} per second, {share:.0} % of {})",
+                "{} {} in {seconds:.1} s ({:.0} per second, {} of {})",
                 thousands(cause.n as u64),
-                cause.what,
+                if cause.n < 2.0 { singular(cause.what) } else { cause.what.to_owned() },
                 if seconds > 0.0 { cause.n / seconds } else { 0.0 },
+                percent(share),
                 if refused { "the attempts" } else { "the connections opened, or reset" },
             ),
         )
@@ -315,6 +316,20 @@ fn finding(cx: &Context<'_>, cause: Cause, seconds: f64, same: bool) -> Finding 
     finding.remedies(cause.remedies)
 }
 
+/// What a cause says, of a single one.
+fn singular(what: &str) -> String {
+    let of_one = [
+        ("connections", "connection"),
+        ("connects", "connect"),
+        ("resets", "reset"),
+        ("were reset by their peers", "was reset by its peer"),
+        ("were", "was"),
+        ("closed them", "closed it"),
+        ("their peers was silent", "its peer was silent"),
+    ];
+    of_one.iter().fold(what.to_owned(), |text, (many, one)| text.replacen(many, one, 1))
+}
+
 /// Addresses that were listened on in the first sample and are not in the last: whom clients meet a RST at.
 fn vanished_listeners(cx: &Context<'_>) -> Vec<String> {
     let (Ok(before), Ok(now)) = (&cx.window.first().sockets, &cx.now().sockets) else { return Vec::new() };
@@ -332,6 +347,38 @@ fn vanished_listeners(cx: &Context<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_single_one_reads_well() {
+        assert_eq!(super::singular("connects of this host were refused"), "connect of this host was refused");
+        assert_eq!(
+            super::singular("established connections were reset by their peers"),
+            "established connection was reset by its peer"
+        );
+        assert_eq!(
+            super::singular("resets were sent to segments that met no connection or listener"),
+            "reset was sent to segments that met no connection or listener"
+        );
+        assert_eq!(
+            super::singular("connections ended because their peers were silent"),
+            "connection ended because its peer was silent"
+        );
+        assert_eq!(
+            super::singular("connections were reset because a process here closed them with unread data"),
+            "connection was reset because a process here closed it with unread data"
+        );
+    }
+
+    #[test]
+    fn a_few_resets_of_a_short_window_are_no_surge() {
+        let refused = |seconds: f64, n: u64| {
+            let last = moment(seconds).counter("Tcp.AttemptFails", n).counter("Tcp.ActiveOpens", n);
+            run(&super::RULE, [moment(0.0), last])
+        };
+        assert!(matches!(refused(0.05, 19), Outcome::Clear(_)), "380 a second, if they went on");
+        assert!(matches!(refused(0.05, 20), Outcome::Fired(_)));
+        assert!(matches!(refused(1.0, 10), Outcome::Fired(_)));
+    }
+
     use crate::Outcome;
     use crate::testing::*;
     use linger_model::report::Severity;

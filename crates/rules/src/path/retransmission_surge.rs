@@ -91,7 +91,8 @@ declare_rule! {
     /// Tcp.RetransSegs less TcpExt.TCPSynRetrans (SYNs and SYN-ACKs sent again belong to SS001 and SR001) over
     /// Tcp.OutSegs. OutSegs does not count retransmissions, so the quotient can pass 100 %. TCPTimeouts less
     /// TCPSynRetrans tells time-outs from losses that were repaired at once. By peer: connections whose retransmission
-    /// timer has fired without an answer, and what live connections retransmitted (tcp_info). One bulk transfer that
+    /// timer has fired without an answer, and what live connections retransmitted (tcp_info): over the window where its
+    /// first sample has tcp_info, else over their lives, and the finding says which. One bulk transfer that
     /// probes for bandwidth loses some percent for a moment: without time-outs this stays information.
     ///
     /// # Fix
@@ -133,6 +134,12 @@ impl Peer {
         self.retransmitted += u64::from(path.total_retrans);
         self.sent += path.segs_out;
     }
+}
+
+/// Whether the live connections of a table were read with their tcp_info.
+fn has_tcp_info(table: &SocketTable) -> bool {
+    let told = |path: &PathStats| path.timestamps + path.no_timestamps > 0;
+    table.tuples.iter().any(|g| told(&g.value.path)) || table.clients.iter().any(|g| told(&g.value.path))
 }
 
 fn peers(table: &SocketTable) -> BTreeMap<Addr, Peer> {
@@ -245,23 +252,33 @@ fn counters_finding(
     };
     // What the live connections retransmitted over the window. Connections that ended have taken their figures along,
     // so this is a lower bound.
-    let before = cx.window.first().sockets.as_ref().map(self::peers).unwrap_or_default();
+    let past = cx.window.first().sockets.as_ref().ok();
+    let before = past.map(self::peers).unwrap_or_default();
+    // A window's first sample is read without tcp_info: then only what they did over their lives is known.
+    let in_window =
+        past.is_some_and(has_tcp_info) || (past.is_some() && before.values().all(|p| p.live == 0));
     let recent = |addr: &Addr, now: &Peer| {
         now.retransmitted.saturating_sub(before.get(addr).map_or(0, |then| then.retransmitted))
     };
     let mut ranked: Vec<_> = peers.iter().map(|(addr, p)| (*addr, recent(addr, p), *p)).collect();
     ranked.retain(|(_, recent, _)| *recent > 0);
-    ranked.sort_by_key(|(addr, recent, _)| (std::cmp::Reverse(*recent), *addr));
-    let worst = ranked.first().map_or(String::new(), |(addr, n, _)| {
-        format!(", most of what can be attributed ({}) towards {addr}", thousands(*n))
+    let stalled = |peer: &Peer| if in_window { 0 } else { peer.stalled };
+    ranked.sort_by_key(|(addr, recent, peer)| {
+        (std::cmp::Reverse(stalled(peer)), std::cmp::Reverse(*recent), *addr)
+    });
+    let worst = ranked.first().map_or(String::new(), |(addr, n, _)| match in_window {
+        true => format!(", most of what can be attributed ({}) towards {addr}", thousands(*n)),
+        false => {
+            format!("; the live connections towards {addr} sent {} again over their lives", thousands(*n))
+        }
     });
     let mut finding = cx
         .finding(
             severity,
             if times_out { Confidence::High } else { Confidence::Medium },
             match ranked.first() {
-                Some((addr, ..)) => format!("peer {addr}"),
-                None => format!("network namespace {}", cx.now().netns.label()),
+                Some((addr, _, peer)) if in_window || peer.stalled > 0 => format!("peer {addr}"),
+                _ => format!("network namespace {}", cx.now().netns.label()),
             },
             format!(
                 "{:.1} % of the segments had to be sent again: {} for {} sent in {:.1} s{worst}",
@@ -283,7 +300,9 @@ fn counters_finding(
     }
     for (addr, recent, peer) in ranked.iter().take(5) {
         let source = table.map_or("sock_diag", origin);
-        let what = format!("segments sent again to {addr} in the window, at least");
+        let when =
+            if in_window { "in the window, at least" } else { "over the lives of the live connections" };
+        let what = format!("segments sent again to {addr} {when}");
         finding.evidence.push(Evidence::new(what, *recent as f64, "segments", format!("{source} tcp_info")));
         if peer.stalled > 0 {
             let what = format!("connections to {addr} waiting after a time-out");
@@ -383,6 +402,22 @@ mod tests {
     fn fires_and_names_the_peer() {
         let first = moment(0.0).sockets(to_db(40, 0, 2));
         golden!([first, counted(5000, 400, 60, 12).sockets(to_db(40, 4, 11))]);
+    }
+
+    #[test]
+    fn what_connections_lost_long_ago_is_not_said_of_the_window() {
+        let bare = many(40, State::Established, "10.0.0.1", 33000, "10.0.0.9", 5432);
+        let last = counted(5000, 400, 60, 12).sockets(to_db(40, 0, 11));
+        let Outcome::Fired(findings) = run(&super::RULE, [moment(0.0).sockets(bare), last]) else {
+            panic!("fires")
+        };
+        assert_eq!(findings[0].subject, "network namespace net:[1]");
+        assert!(findings[0].summary.ends_with("sent 440 again over their lives"), "{}", findings[0].summary);
+        assert!(
+            findings[0].evidence.iter().all(|e| !e.what.contains("in the window")),
+            "{:?}",
+            findings[0].evidence
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
-use crate::ports::{Ports, percent, socket_source};
+use crate::ports::{Ports, likely_churner, percent, socket_source};
 use crate::time_wait::ephemeral_port_exhaustion::{Pressed, note_more, pressed};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{HolderStats, ProcessIndex};
 use linger_model::record::endpoint;
-use linger_model::report::{Evidence, Remedy, Severity};
+use linger_model::report::{Confidence, Evidence, Remedy, Severity};
 use linger_model::snapshot::{Gap, GapKind};
 use linger_model::{Addr, SocketTable, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,8 @@ declare_rule! {
     /// # Evidence
     /// Destinations that are short of ports (judged as in TW001, with its thresholds) whose live connections belong to a
     /// process that also holds accepted connections; how many backends it has. TIME_WAIT has no owner, so the process
-    /// is known from live connections only.
+    /// is known from live connections only; where those are many, it keeps them, and something else may make the
+    /// TIME_WAIT.
     ///
     /// # Fix
     /// Application: keep connections to the backends alive (for nginx: `keepalive` in the upstream, HTTP/1.1 and an empty
@@ -116,11 +117,19 @@ fn check(cx: &Context<'_>) -> Outcome {
         findings.push(
             cx.finding(
                 worst.severity,
-                worst.confidence,
+                // That the live connections are its own does not say that those in TIME_WAIT were.
+                if worst.mostly_live() || likely_churner(worst.stats).is_some() {
+                    worst.confidence
+                } else {
+                    worst.confidence.min(Confidence::Medium)
+                },
                 label.clone(),
                 format!(
-                    "{label} accepts and connects, and its ports towards {} run out{further}: {}",
-                    counted(backends.len() as u64, "backend"),
+                    "{label} accepts and connects, and the local ports towards its {} run out{further}: {}",
+                    match backends.len() {
+                        1 => "backend".to_owned(),
+                        n => counted(n as u64, "backend"),
+                    },
                     worst.clause()
                 ),
             )
@@ -142,7 +151,7 @@ fn check(cx: &Context<'_>) -> Outcome {
                     source,
                 )
             }))
-            .remedies(worst.remedies(&ports, application(cx, *process)))
+            .remedies(worst.remedies(&ports, application(cx, *process, worst)))
             .process(Some(*process)),
         );
     }
@@ -151,8 +160,9 @@ fn check(cx: &Context<'_>) -> Outcome {
 }
 
 /// Keep-alive towards the backends first, then what else gives a proxy ports.
-fn application(cx: &Context<'_>, process: ProcessIndex) -> Vec<Remedy> {
-    let keep_alive = cx.application_remedies(Some(process), Symptom::ShortConnections);
+fn application(cx: &Context<'_>, process: ProcessIndex, worst: &Pressed<'_>) -> Vec<Remedy> {
+    let keep_alive = cx.application_remedies(likely_churner(worst.stats), Symptom::ShortConnections);
+    let keep_alive = worst.application(Some(cx.process_label(Some(process))), keep_alive);
     let ports = cx.application_remedies(Some(process), Symptom::ProxyPorts);
     keep_alive.into_iter().take(2).chain(ports.into_iter().take(1)).collect()
 }

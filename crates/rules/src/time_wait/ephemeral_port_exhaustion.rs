@@ -1,7 +1,7 @@
-use crate::ports::{PortUse, Ports, ReusePolicy, percent, socket_source, tuple_label};
+use crate::ports::{PortUse, Ports, ReusePolicy, likely_churner, percent, socket_source, tuple_label};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
-use linger_model::aggregate::{Tuple, TupleStats};
+use linger_model::aggregate::{HolderStats, ProcessIndex, Tuple, TupleStats};
 use linger_model::record::endpoint;
 use linger_model::report::{Applicability, Confidence, Evidence, Remedy, Severity};
 use linger_model::snapshot::Reading;
@@ -62,7 +62,9 @@ declare_rule! {
     /// the socket is not connected). FIN_WAIT2 minisockets count as used. The rate comes from the remaining times of
     /// the TIME_WAIT sockets: what was made in the last 10 s. If rate × 60 s plus the live connections pass what is
     /// available, the ports run out within a minute. Timestamps are known from live connections only: a TIME_WAIT
-    /// socket does not show them, so without a live connection they are assumed, and the finding says so. Ports bound
+    /// socket does not show them, so without a live connection they are assumed, and the finding says so. When nothing
+    /// went into TIME_WAIT in the last 2 s, the burst is over and nothing is projected. TIME_WAIT has no owner either:
+    /// the process named is that of most live connections, and need not be the one that made them. Ports bound
     /// before connect() are estimated: bind() to port 0 takes first the parity that connect() tries last.
     ///
     /// # Fix
@@ -194,21 +196,41 @@ fn is_share(prebound: Option<(u32, u32)>, share: f64) -> bool {
 /// Whether the tuple has more ports in use than at the window's beginning; `None` where that can't be told.
 fn still_grows(cx: &Context<'_>, tuple: &Tuple, stats: &TupleStats) -> Option<bool> {
     let past = cx.window.has_past().then(|| cx.window.first().sockets.as_ref().ok()).flatten();
-    match past.filter(|table| table.walked_time_wait) {
-        Some(before) => {
-            Some(stats.in_range() > before.tuples.get(tuple).map_or(0, |group| group.value.in_range()))
-        }
-        // TIME_WAIT sockets were only counted then, or there is no past.
-        None => cx.sockets().is_ok_and(is_over).then_some(false),
-    }
-}
-
-/// Whether nothing went into TIME_WAIT in the last two seconds: the rate of the last ten is a burst's that is over.
-pub(crate) fn is_over(table: &SocketTable) -> bool {
-    table.time_wait_made.iter().take(2).all(|made| *made == 0)
+    // Where TIME_WAIT sockets were only counted then, the rate has to say it.
+    let before = past.filter(|table| table.walked_time_wait)?;
+    Some(stats.in_range() > before.tuples.get(tuple).map_or(0, |group| group.value.in_range()))
 }
 
 impl Pressed<'_> {
+    /// Whether what holds the ports is mostly connections that are not in TIME_WAIT.
+    pub(crate) fn mostly_live(&self) -> bool {
+        let filling = matches!(self.shortage, Shortage::Filling(_) | Shortage::TakenBack);
+        !filling && self.time_wait() * 2 < self.ports.used
+    }
+
+    /// TIME_WAIT sockets that hold one of the ports.
+    fn time_wait(&self) -> u32 {
+        self.stats.state(State::TimeWait).min(self.ports.used)
+    }
+
+    /// What the application can do: `short` is what helps against short connections, which is of use only where there
+    /// are TIME_WAIT sockets to speak of.
+    pub(crate) fn application(&self, holder: Option<String>, short: Vec<Remedy>) -> Vec<Remedy> {
+        if !self.mostly_live() {
+            return short;
+        }
+        let live = thousands((self.ports.used - self.time_wait()).into());
+        let whose = holder.map_or(String::new(), |who| format!(", mostly of {who}"));
+        let mut out = vec![Remedy::application(format!(
+            "{live} of these are live connections{whose}, not short ones: give their pool a limit, let idle connections \
+             end, or multiplex (HTTP/2, pipelining). A number that grows with time and not with load is a leak."
+        ))];
+        if self.time_wait() * 4 >= self.ports.used {
+            out.extend(short);
+        }
+        out
+    }
+
     /// `from 10.0.0.1 towards 10.0.0.2:443`.
     pub(crate) fn direction(&self) -> String {
         format!("from {} towards {}", self.tuple.src, endpoint(self.tuple.dst, self.tuple.dport))
@@ -217,7 +239,7 @@ impl Pressed<'_> {
     /// What is short, as a clause with its figures.
     pub(crate) fn clause(&self) -> String {
         let ports = &self.ports;
-        let time_wait = self.stats.state(State::TimeWait).min(ports.used);
+        let time_wait = self.time_wait();
         let used = format!(
             "{} of {} local ports {} are in use ({})",
             thousands(ports.used.into()),
@@ -289,8 +311,10 @@ impl Pressed<'_> {
             out.push(count("ports that a bind() holds, lost for every destination", ports.bound));
         }
         if let Some(rate) = ports.rate_per_s {
-            let how = format!("remaining times of the TIME_WAIT sockets ({source}), last 10 s");
-            out.push(Evidence::new("TIME_WAIT made", rate, "/s", how));
+            let over = rate < f64::from(stats.made_10s()) / 10.0 && stats.made_2s() * 10 < stats.made_10s();
+            let last = if over { "last 2 s: the burst before is over" } else { "last 10 s" };
+            let how = format!("remaining times of the TIME_WAIT sockets ({source}), {last}");
+            out.push(Evidence::new("TIME_WAIT made", (rate * 10.0).round() / 10.0, "/s", how));
         }
         if let Some(left) = ports.time_to_exhaustion_s {
             let left = (left * 10.0).round() / 10.0;
@@ -444,10 +468,13 @@ fn check(cx: &Context<'_>) -> Outcome {
                 Shortage::TakenBack => Vec::new(),
                 _ => {
                     let symptom = Symptom::ShortConnections;
-                    one.remedies(&ports, cx.client_remedies(owner, symptom, one.tuple.dport, 3, |_| true))
+                    let short =
+                        cx.client_remedies(likely_churner(one.stats), symptom, one.tuple.dport, 3, |_| true);
+                    let holder = owner.map(|_| cx.process_label(owner));
+                    one.remedies(&ports, one.application(holder, short))
                 }
             })
-            .process(owner),
+            .process(if one.mostly_live() { owner } else { likely_churner(one.stats) }),
         );
     }
     findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
@@ -506,8 +533,21 @@ fn bound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<F
         )
     };
     let source = socket_source(table);
+    let holders = bound_holders(table);
+    // Where the reserved ports leave none, no holder is to blame.
+    let holders = if ports.bound == 0 { Vec::new() } else { holders };
+    let most = holders
+        .first()
+        .filter(|(process, n)| process.is_some() && f64::from(*n) * 2.0 >= f64::from(ports.bound));
+    let by =
+        most.map_or(String::new(), |(process, _)| format!("; most are of {}", cx.process_label(*process)));
     let finding = cx
-        .finding(severity, Confidence::High, format!("network namespace {}", cx.now().netns.label()), summary)
+        .finding(
+            severity,
+            Confidence::High,
+            format!("network namespace {}", cx.now().netns.label()),
+            format!("{summary}{by}"),
+        )
         .why(
             "A port with a socket that was bound by bind(), listening or not even connected, is passed over by connect() \
              whatever the destination and the local address.",
@@ -521,6 +561,10 @@ fn bound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<F
                 "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports",
             ),
         ])
+        .evidence(holders.iter().take(3).map(|(process, n)| {
+            let what = format!("bound or listening sockets of {}, on any port", cx.process_label(*process));
+            Evidence::new(what, f64::from(*n), "sockets", source)
+        }))
         .remedies([
             Remedy::application(
                 "Close sockets that are bound and never used; set IP_BIND_ADDRESS_NO_PORT (Linux 4.2) before bind() to a \
@@ -532,10 +576,28 @@ fn bound_ports(cx: &Context<'_>, table: &SocketTable, ports: &Ports) -> Option<F
             Remedy::kernel(
                 Applicability::Safe,
                 "net.ipv4.ip_local_port_range=32768 60999",
-                "Go back to the kernel's default range.",
+                format!(
+                    "Go back to the kernel's default range: {} ports instead of {}.",
+                    thousands(DEFAULT_PORTS.into()),
+                    thousands(ports.usable.into())
+                ),
             )
-        }));
+        }))
+        .process(holders.first().and_then(|(process, _)| *process));
     Some(finding)
+}
+
+/// Who holds bound or listening sockets, most first.
+fn bound_holders(table: &SocketTable) -> Vec<(Option<ProcessIndex>, u32)> {
+    let of = |held: &HolderStats, state: State| held.states.get(state as usize).copied().unwrap_or(0);
+    let mut all: Vec<_> = table
+        .holders
+        .iter()
+        .map(|(process, held)| (*process, of(held, State::BoundInactive) + of(held, State::Listen)))
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    all.sort_by_key(|(process, n)| (std::cmp::Reverse(*n), *process));
+    all
 }
 
 /// Ports that were bound before connect() are lost for every destination, too; how many can only be estimated.
@@ -767,8 +829,9 @@ mod tests {
     #[test]
     fn ports_held_by_bind_are_lost_for_every_destination() {
         let bound = (40_000..40_960)
-            .map(|port| SocketRecord::new(State::BoundInactive, ip("127.0.0.9"), port, ip("0.0.0.0"), 0));
-        golden!([small().sockets(bound)]);
+            .map(|port| SocketRecord::new(State::BoundInactive, ip("127.0.0.9"), port, ip("0.0.0.0"), 0))
+            .collect();
+        golden!([small().process(7, "fetcher").sockets(held_by(bound, 0))]);
     }
 
     #[test]
@@ -808,6 +871,12 @@ mod tests {
         let Outcome::Fired(findings) = run(&RULE, [live]) else { panic!("fires") };
         let settings: Vec<_> = findings[0].remedies.iter().filter_map(|r| r.sysctl.as_deref()).collect();
         assert_eq!(settings, ["net.ipv4.ip_local_port_range=32768 60999"], "none is in TIME_WAIT");
+    }
+
+    #[test]
+    fn live_connections_get_no_advice_against_short_ones() {
+        let live = held_by(with_info(to_peer(960, State::Established, 40_000), |_| ()), 0);
+        golden!([small().process(7, "python3").sockets(live)]);
     }
 
     #[test]

@@ -1,5 +1,8 @@
-use super::ephemeral_port_exhaustion::{is_over, note_more, pressed, projection_fraction};
-use crate::ports::{Ports, TIME_WAIT_S, percent, socket_source, time_wait_buckets, tuple_label};
+use super::ephemeral_port_exhaustion::{note_more, pressed, projection_fraction};
+use crate::ports::{
+    Ports, TIME_WAIT_S, likely_churner, live_ones_of, percent, present_rate, present_rate_of_all,
+    socket_source, time_wait_buckets, tuple_label,
+};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{Tuple, TupleStats};
@@ -36,7 +39,10 @@ declare_rule! {
     /// A TIME_WAIT socket's remaining time says when it was made, so one dump holds the rate of the last minute. Only
     /// outgoing connections count. A server that closes first has its TIME_WAIT on its listening port: that costs memory
     /// (256 bytes a socket), no port, and is not reported here. Ports that reuse takes back vanish from the table
-    /// early, so with reuse the true rate is higher than shown.
+    /// early, so with reuse the true rate is higher than shown. A burst that is over is no rate. TIME_WAIT has no
+    /// owner: the finding names the process that holds most of the live connections there, which need not be the one
+    /// that opens and closes. A process with many live connections, as a pool has, keeps them: its own recipe is only
+    /// given when the live connections are few.
     ///
     /// # Fix
     /// Application: persistent connections, a pool that is large enough to keep its idle connections, one client object
@@ -61,7 +67,10 @@ fn check(cx: &Context<'_>) -> Outcome {
     let time_wait = table.states.count(State::TimeWait);
     // Fewer than ten seconds at the least rate leave cannot be a churn.
     if (time_wait as f64) < min_rate * 10.0 {
-        return Outcome::Clear(format!("only {}", counted(time_wait, "TIME_WAIT socket")));
+        return Outcome::Clear(match time_wait {
+            0 => "there are no TIME_WAIT sockets".to_owned(),
+            n => format!("only {}", counted(n, "TIME_WAIT socket")),
+        });
     }
     if !table.walked_time_wait || table.time_wait_made.iter().all(|n| *n == 0) {
         return Outcome::Unknown(Gap::new(
@@ -71,7 +80,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             "read the sockets live, or with ss -o (timers)",
         ));
     }
-    let rate = |stats: &TupleStats| f64::from(stats.made_10s()) / 10.0;
+    let rate = |stats: &TupleStats| present_rate(stats.made_10s(), stats.made_2s());
     let mut busy: Vec<(Tuple, &TupleStats)> = table
         .tuples
         .iter()
@@ -83,17 +92,16 @@ fn check(cx: &Context<'_>) -> Outcome {
         return Outcome::Clear(clear(table));
     }
     let ports = known!(Ports::read(cx.now()));
-    let buckets = known!(time_wait_buckets(cx.now())).map(|n| n as f64);
+    // Where the limit is not known, nothing is said of it.
+    let buckets = time_wait_buckets(cx.now()).ok().flatten().map(|n| n as f64);
     let pressed = known!(pressed(cx, &ports));
-    let made_10s: u32 = table.time_wait_made.iter().take(10).sum();
-    let all_rate = f64::from(made_10s) / 10.0;
+    let all_rate = present_rate_of_all(table);
     let threat_fraction = cx.limit(&THREAT_FRACTION);
     // The ports of a tuple are judged in one place; here the rate alone warns a little earlier.
     let severity_of = |tuple: &Tuple, stats: &TupleStats| {
         let used = ports.usage(tuple, stats);
         let ports_threatened = pressed.iter().any(|p| p.tuple == *tuple && p.severity >= Severity::Warning)
-            || (!is_over(table)
-                && used.hard_fraction() >= projection_fraction(cx)
+            || (used.hard_fraction() >= projection_fraction(cx)
                 && used.rate_per_s.unwrap_or(0.0) * used.reuse.stuck_share() * TIME_WAIT_S
                     >= threat_fraction * f64::from(used.available()));
         let buckets_threatened = rate(stats) * 2.0 >= all_rate
@@ -112,25 +120,27 @@ fn check(cx: &Context<'_>) -> Outcome {
             let in_a_minute = thousands((rate(stats) * TIME_WAIT_S) as u64);
             let available = thousands(used.available().into());
             let consequence = if ports_threatened {
-                format!("which in their 60 s of TIME_WAIT take up {in_a_minute} of its {available} local ports")
+                format!("their 60 s of TIME_WAIT would need {in_a_minute} local ports, and there are {available}")
             } else if let Some(buckets) = buckets.filter(|_| buckets_threatened) {
-                format!("which comes near tcp_max_tw_buckets ({})", thousands(buckets as u64))
+                format!("that comes near tcp_max_tw_buckets ({})", thousands(buckets as u64))
             } else {
-                format!("which its {available} local ports carry ({} in use)", percent(used.used_fraction()))
+                format!(
+                    "the {available} local ports there carry that ({} in use)",
+                    percent(used.used_fraction())
+                )
             };
             let source = socket_source(table);
             let from = format!("remaining times of the TIME_WAIT sockets ({source})");
             let target = endpoint(tuple.dst, tuple.dport);
-            let who = match stats.owner {
-                Some(owner) => cx.process_label(Some(owner)),
-                None => "this host".to_owned(),
-            };
+            // TIME_WAIT has no owner, and who holds the live connections need not be who opens and closes.
+            let who = live_ones_of(cx, stats);
+            let churner = likely_churner(stats);
             cx.finding(
                 if ports_threatened || buckets_threatened { Severity::Warning } else { Severity::Info },
-                Confidence::High,
+                if stats.owner.is_some() { Confidence::Medium } else { Confidence::High },
                 tuple_label(tuple),
                 format!(
-                    "{who} opens and closes {:.0} connections a second from {} towards {target}, {consequence}",
+                    "{:.0} connections a second from {} towards {target} are closed by this side first: {consequence}{who}",
                     rate(stats),
                     tuple.src
                 ),
@@ -143,19 +153,20 @@ fn check(cx: &Context<'_>) -> Outcome {
                 Evidence::new(format!("TIME_WAIT made towards {target}"), rate(stats), "/s", format!("{from}, last 10 s")),
                 Evidence::new("the same over a minute", (f64::from(stats.made_60s()) / 6.0).round() / 10.0, "/s", format!("{from}, last 60 s")),
                 Evidence::new("TIME_WAIT made in all", all_rate, "/s", format!("{from}, last 10 s")),
+                Evidence::new(format!("live connections towards {target}"), f64::from(stats.live()), "connections", source),
                 Evidence::new(format!("local ports in use towards {target}"), f64::from(used.used), "ports", source),
                 Evidence::new("of those, that connect() can take back", f64::from(used.reusable), "ports", source),
                 Evidence::new("local ports available", f64::from(used.available()), "ports", "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports and bound ports"),
             ])
             .evidence(cx.setting("net.ipv4.tcp_max_tw_buckets"))
-            .remedies(cx.client_remedies(stats.owner, Symptom::ShortConnections, tuple.dport, 3, |_| true))
+            .remedies(cx.client_remedies(churner, Symptom::ShortConnections, tuple.dport, 3, |_| true))
             .remedies(ports_threatened.then(|| {
                 Remedy::architecture(
                     "Until connections are kept: more destination addresses or ports, or more source addresses, each with \
                      a full port range of its own.",
                 )
             }))
-            .process(stats.owner)
+            .process(churner)
         })
         .collect();
     note_more(&mut findings, busy.len().saturating_sub(SHOWN), "destinations", socket_source(table));
@@ -173,7 +184,7 @@ fn clear(table: &SocketTable) -> String {
         Some(group) => format!(
             "no destination gets many short connections: the busiest, {}, {:.1} a second",
             tuple_label(&group.key),
-            f64::from(group.value.made_10s()) / 10.0
+            present_rate(group.value.made_10s(), group.value.made_2s())
         ),
         None => "no outgoing connection was closed by this side first".to_owned(),
     };
@@ -195,12 +206,6 @@ mod tests {
     /// `n` TIME_WAIT towards one destination, made evenly over the last minute; its client lives.
     fn churn(n: u16, dst: &str) -> Vec<SocketRecord> {
         let mut sockets = expiring(many(n, State::TimeWait, "10.0.0.1", 32_768, dst, 6379), 0, 60_000);
-        // expiring() rounds its steps down: put every socket's time where an even spread has it.
-        for (i, socket) in sockets.iter_mut().enumerate() {
-            if let Some(timer) = &mut socket.timer {
-                timer.expires_ms = (i as u64 * 60_000 / u64::from(n)) as u32;
-            }
-        }
         sockets.extend(held_by(many(1, State::Established, "10.0.0.1", 60_990, dst, 6379), 0));
         sockets
     }
@@ -265,5 +270,34 @@ mod tests {
         assert_eq!(severity(run(&RULE, [few_buckets])), Severity::Warning);
         let no_limit = host().sysctl("net.ipv4.tcp_max_tw_buckets", "-1").sockets(churn(6_000, "10.0.0.2"));
         assert_eq!(severity(run(&RULE, [no_limit])), Severity::Info, "below 0 there is no limit");
+        let mut unknown =
+            host().sysctl("net.ipv4.tcp_max_tw_buckets", "-1").sockets(churn(6_000, "10.0.0.2"));
+        unknown.kernel = "custom";
+        assert_eq!(severity(run(&RULE, [unknown])), Severity::Info, "an unknown limit is no threat");
+    }
+
+    #[test]
+    fn a_pool_of_kept_connections_is_not_accused() {
+        // PHP keeps 200 connections; a cron job's curl, gone by now, opened and closed 100 a second.
+        let pool = held_by(many(200, State::Established, "10.0.0.1", 60_700, "10.0.0.2", 6379), 0);
+        let Outcome::Fired(findings) = run(&RULE, [host().sockets(churn(6_000, "10.0.0.2")).sockets(pool)])
+        else {
+            panic!("fires")
+        };
+        let finding = &findings[0];
+        assert!(
+            !finding.summary.starts_with("php") && finding.summary.contains("are mostly of"),
+            "{}",
+            finding.summary
+        );
+        assert_eq!((finding.confidence, finding.process), (Confidence::Medium, None));
+        assert!(finding.remedies.iter().all(|r| !r.text.starts_with("PHP")), "{:#?}", finding.remedies);
+    }
+
+    #[test]
+    fn a_burst_that_is_over_is_no_churn() {
+        let mut sockets = churn(6_000, "10.0.0.2");
+        sockets.retain(|s| s.timer.is_none_or(|t| t.expires_ms < 57_900));
+        assert!(matches!(run(&RULE, [host().sockets(sockets)]), Outcome::Clear(_)));
     }
 }

@@ -26,7 +26,8 @@ declare_rule! {
     /// # Evidence
     /// TcpExt.TCPTimeWaitOverflow over the window; sockstat's `tw` against `tcp_max_tw_buckets`. The counter also moves
     /// when the kernel has no memory for a minisocket: then `tw` is below the limit, and the finding says so. 0 means
-    /// no TIME_WAIT at all: every close of this side counts. A negative value means no limit.
+    /// no TIME_WAIT at all: every close of this side counts. A negative value means no limit from about 5.18 on; before,
+    /// the kernel compares with sign, and it means no TIME_WAIT at all, as 0 does.
     ///
     /// # Fix
     /// Make fewer TIME_WAIT sockets first: keep connections alive, use pools. A lowered `tcp_max_tw_buckets` should
@@ -50,34 +51,56 @@ fn check(cx: &Context<'_>) -> Outcome {
     }
     let moved = known!(cx.window.delta(COUNTER));
     let tw = known!(&cx.now().sockstat).tw;
-    let limit = known!(time_wait_buckets(cx.now()));
+    // On a kernel of unknown version it is not known what a negative limit means: nothing is said of it.
+    let limit = time_wait_buckets(cx.now());
+    if let Err(gap) = &limit
+        && cx.now().sysctl_int(LIMIT).is_err()
+    {
+        return Outcome::Unknown(gap.clone());
+    }
     let in_use = match limit {
-        Some(limit) => format!("{} of {}", thousands(tw), thousands(limit)),
-        None => format!("{} of any number", thousands(tw)),
+        Ok(Some(limit)) => format!("{} of {}", thousands(tw), thousands(limit)),
+        Ok(None) => format!("{} of any number", thousands(tw)),
+        Err(_) => format!("{} of an unknown limit", thousands(tw)),
     };
+    let unclear = limit.is_err();
+    let limit = limit.ok().flatten();
     if moved.by == 0 {
         return Outcome::Clear(format!(
             "{COUNTER} did not move in {:.1} s; {in_use} minisockets in use",
             moved.seconds
         ));
     }
-    let severity =
-        if moved.per_second() >= cx.limit(&MIN_OVERFLOWS) { Severity::Warning } else { Severity::Info };
+    let severity = if cx.sure_rate(moved.by as f64) >= cx.limit(&MIN_OVERFLOWS) {
+        Severity::Warning
+    } else {
+        Severity::Info
+    };
     // Near the limit some have ended again between the overflow and the sample.
     let at_limit = limit.is_some_and(|limit| tw + moved.by >= limit);
     let cause = match limit {
-        Some(0) => "tcp_max_tw_buckets is 0, so that no connection gets TIME_WAIT".to_owned(),
+        Some(0) => format!(
+            "tcp_max_tw_buckets is {}, so that no connection gets TIME_WAIT",
+            cx.now().sysctl(LIMIT).unwrap_or("0")
+        ),
         Some(limit) if at_limit => {
             format!("the namespace is at its limit of {}", counted(limit, "minisocket"))
         }
+        _ if unclear => format!(
+            "tcp_max_tw_buckets is negative, which older kernels take for none and newer ones for no limit ({in_use})"
+        ),
         _ => format!("the kernel had no memory for a minisocket ({in_use} in use)"),
     };
     let table = cx.sockets().ok().filter(|table| table.walked_time_wait);
     let found = table.map(|table| places(table, &[State::TimeWait], 1));
     let most = found.iter().flatten().take(2).flatten().max_by_key(|place| place.count);
     let owner = most.and_then(|place| place.owner);
+    let churner = most.and_then(|place| place.churner);
     let by = most.map_or(String::new(), |place| {
-        let whose = owner.map_or(String::new(), |_| format!(", of {}", cx.process_label(owner)));
+        // TIME_WAIT has no owner.
+        let whose = owner.map_or(String::new(), |_| {
+            format!(", where the live or listening sockets are of {}", cx.process_label(owner))
+        });
         format!("; the most TIME_WAIT, {}, are on {}{whose}", thousands(place.count.into()), place.name)
     });
     let source = table.map_or("sock_diag", socket_source);
@@ -98,7 +121,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         ])
         .evidence(found.iter().flatten().take(2).flatten().map(|place| place.evidence("TIME_WAIT", source)))
         .evidence(cx.setting(LIMIT))
-        .remedies(cx.application_remedies(owner, Symptom::ShortConnections).into_iter().take(2))
+        .remedies(cx.application_remedies(churner, Symptom::ShortConnections).into_iter().take(2))
         .remedies(limit.filter(|_| at_limit).map(|limit| {
             Remedy::kernel(
                 Applicability::Safe,
@@ -107,7 +130,7 @@ fn check(cx: &Context<'_>) -> Outcome {
                  the established-hash entries).",
             )
         }))
-        .process(owner);
+        .process(churner);
     Outcome::Fired(vec![finding])
 }
 
@@ -134,6 +157,38 @@ mod tests {
         let none = overflowing("-1", 900_000);
         assert!(none.summary.contains("had no memory"), "{}", none.summary);
         assert!(none.remedies.iter().all(|r| r.sysctl.is_none()), "there is no limit to raise");
+    }
+
+    #[test]
+    fn below_zero_is_no_time_wait_on_old_kernels_and_unclear_on_unknown_ones() {
+        let on = |kernel| {
+            let at = |at_s| {
+                let mut moment = moment(at_s).sysctl(super::LIMIT, "-1");
+                moment.kernel = kernel;
+                moment
+            };
+            match run(&super::RULE, [at(0.0), at(1.0).counter("TcpExt.TCPTimeWaitOverflow", 120)]) {
+                Outcome::Fired(mut findings) => findings.remove(0),
+                other => panic!("{other:?}"),
+            }
+        };
+        let old = on("5.15.0-91-generic");
+        assert!(old.summary.contains("is -1, so that no connection gets TIME_WAIT"), "{}", old.summary);
+        assert!(old.remedies.iter().any(|r| r.sysctl.is_some()));
+        let unknown = on("custom");
+        assert!(unknown.summary.contains("older kernels take for none"), "{}", unknown.summary);
+        assert!(unknown.remedies.iter().all(|r| r.sysctl.is_none()));
+    }
+
+    #[test]
+    fn one_event_of_a_short_window_is_no_rate() {
+        let last = moment(0.05).counter("TcpExt.TCPTimeWaitOverflow", 5);
+        match run(&super::RULE, [moment(0.0), last]) {
+            Outcome::Fired(findings) => {
+                assert_eq!(findings[0].severity, linger_model::report::Severity::Info)
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

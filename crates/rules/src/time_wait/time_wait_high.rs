@@ -1,5 +1,7 @@
 use super::ephemeral_port_exhaustion::pressed;
-use crate::ports::{Ports, percent, socket_source, time_wait_buckets, tuple_label};
+use crate::ports::{
+    Ports, likely_churner, percent, present_rate_of_all, socket_source, time_wait_buckets, tuple_label,
+};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
 use linger_model::State;
@@ -58,6 +60,8 @@ fn check(cx: &Context<'_>) -> Outcome {
     }
     let ports = known!(Ports::read(cx.now()));
     let limit = known!(time_wait_buckets(cx.now()));
+    // 0, or below it on older kernels, means no TIME_WAIT from now on: what is there was made before.
+    let none_made = limit == Some(0);
     let pressed = known!(pressed(cx, &ports));
     if let Some(worst) = pressed.first().filter(|p| p.severity >= Severity::Warning) {
         return Outcome::Clear(format!(
@@ -67,7 +71,7 @@ fn check(cx: &Context<'_>) -> Outcome {
         ));
     }
     let minisockets = time_wait + table.fin_wait2_mini;
-    let share = limit.map(|limit| minisockets as f64 / (limit as f64).max(1.0));
+    let share = limit.filter(|_| !none_made).map(|limit| minisockets as f64 / (limit as f64).max(1.0));
     let accepted: u64 = table.listeners.iter().map(|l| u64::from(l.states[State::TimeWait as usize])).sum();
     let busiest = table
         .tuples
@@ -91,6 +95,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             percent(share.min(1.0))
         ),
         (_, Some(share)) => format!("{} of tcp_max_tw_buckets are in use", percent(share)),
+        (_, None) if none_made => "tcp_max_tw_buckets allows no new ones".to_owned(),
         (_, None) => "tcp_max_tw_buckets is negative, which is no limit".to_owned(),
     };
     let source = socket_source(table);
@@ -109,10 +114,9 @@ fn check(cx: &Context<'_>) -> Outcome {
             "256 bytes a socket, measured on 6.18",
         ),
     ];
-    let made_10s: u32 = table.time_wait_made.iter().take(10).sum();
     if table.time_wait_made.iter().any(|n| *n > 0) {
         let how = format!("remaining times of the TIME_WAIT sockets ({source}), last 10 s");
-        evidence.push(Evidence::new("TIME_WAIT made", f64::from(made_10s) / 10.0, "/s", how));
+        evidence.push(Evidence::new("TIME_WAIT made", present_rate_of_all(table), "/s", how));
     }
     if let Some((tuple, _, used)) = &busiest {
         let what = format!("share of the ports in use, {}", tuple_label(tuple));
@@ -132,7 +136,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             source,
         ));
     }
-    let owner = busiest.as_ref().and_then(|(_, stats, _)| stats.owner);
+    let owner = busiest.as_ref().and_then(|(_, stats, _)| likely_churner(stats));
     let finding = cx
         .finding(
             Severity::Info,

@@ -1,6 +1,6 @@
 use super::ephemeral_port_exhaustion::{Pressed, Shortage, note_more, pressed};
-use crate::ports::{Ports, ReusePolicy, percent, socket_source, tuple_label};
-use crate::{Context, FindingExt, Outcome, counted, declare_rule, known, thousands};
+use crate::ports::{Ports, ReusePolicy, likely_churner, live_ones_of, percent, socket_source, tuple_label};
+use crate::{Context, FindingExt, Outcome, counted, declare_rule, known};
 use linger_facts::cookbook::Symptom;
 use linger_model::SocketTable;
 use linger_model::aggregate::Tuple;
@@ -95,7 +95,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
             others.verdict(&p.tuple)
         )
     };
-    let who = owner.map_or(String::new(), |_| format!(" of {}", cx.process_label(owner)));
+    let who = live_ones_of(cx, p.stats);
     let live = p.stats.path.timestamps + p.stats.path.no_timestamps;
     let source = socket_source(table);
     let mut evidence = vec![
@@ -150,8 +150,8 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
         if here { Confidence::High } else { Confidence::Medium },
         tuple_label(&p.tuple),
         format!(
-            "tcp_tw_reuse cannot take back {} local ports{who} in TIME_WAIT {} ({} in use): {cause}",
-            thousands(lost(p).into()),
+            "tcp_tw_reuse cannot take back {} in TIME_WAIT {} ({} in use): {cause}{who}",
+            counted(lost(p).into(), "local port"),
             p.direction(),
             percent(p.ports.used_fraction())
         ),
@@ -163,7 +163,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
     .evidence(evidence)
     .evidence(cx.setting("net.ipv4.tcp_tw_reuse"))
     .evidence(cx.setting("net.ipv4.tcp_timestamps"))
-    .remedies(cx.client_remedies(owner, Symptom::ShortConnections, p.tuple.dport, 1, |_| true))
+    .remedies(cx.client_remedies(likely_churner(p.stats), Symptom::ShortConnections, p.tuple.dport, 1, |_| true))
     .remedies(remedies)
     .process(owner)
 }
