@@ -45,7 +45,7 @@ complete -c linger -n "__fish_linger_using_subcommand check" -l format -d 'How t
 json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand check" -l select -d 'Only these rules, by code or name' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l ignore -d 'Not these rules, by code or name' -r
-complete -c linger -n "__fish_linger_using_subcommand check" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
 complete -c linger -n "__fish_linger_using_subcommand check" -l fail-on -d 'Findings below this severity leave the exit status at 0' -r -f -a "info\t'Also notes'
 warning\t'Warnings and worse'
@@ -73,7 +73,7 @@ complete -c linger -n "__fish_linger_using_subcommand states" -l dst -d 'Only th
 complete -c linger -n "__fish_linger_using_subcommand states" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
 complete -c linger -n "__fish_linger_using_subcommand states" -l dport -d 'Only these peer ports' -r
 complete -c linger -n "__fish_linger_using_subcommand states" -l pid -d 'Only sockets that this process holds' -r
-complete -c linger -n "__fish_linger_using_subcommand states" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand states" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
 complete -c linger -n "__fish_linger_using_subcommand states" -l format -d 'How to print' -r -f -a "text\t'For a person'
 json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand states" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -88,7 +88,7 @@ complete -c linger -n "__fish_linger_using_subcommand ports" -l dst -d 'Only the
 complete -c linger -n "__fish_linger_using_subcommand ports" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
 complete -c linger -n "__fish_linger_using_subcommand ports" -l dport -d 'Only these peer ports' -r
 complete -c linger -n "__fish_linger_using_subcommand ports" -l pid -d 'Only sockets that this process holds' -r
-complete -c linger -n "__fish_linger_using_subcommand ports" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand ports" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
 complete -c linger -n "__fish_linger_using_subcommand ports" -l format -d 'How to print' -r -f -a "text\t'For a person'
 json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand ports" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -99,7 +99,7 @@ complete -c linger -n "__fish_linger_using_subcommand ports" -s V -l version -d 
 complete -c linger -n "__fish_linger_using_subcommand listeners" -l top -d 'How many listening addresses to show, the fullest queue first' -r
 complete -c linger -n "__fish_linger_using_subcommand listeners" -l src -d 'Only these local addresses, for example 10.0.0.1 or fd00::/64' -r
 complete -c linger -n "__fish_linger_using_subcommand listeners" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
-complete -c linger -n "__fish_linger_using_subcommand listeners" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand listeners" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
 complete -c linger -n "__fish_linger_using_subcommand listeners" -l format -d 'How to print' -r -f -a "text\t'For a person'
 json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand listeners" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
