@@ -58,12 +58,12 @@ pub struct PathStats {
     pub retransmitting: u32,
     /// Segments retransmitted over their lives; stops at its end.
     pub total_retrans: u32,
-    /// Segments sent over their lives.
-    pub segs_out: u64,
+    /// Segments sent over their lives; stops at its end.
+    pub segs_out: u32,
     /// Connections whose peer's window is closed with data waiting (a probe timer runs).
     pub zero_window: u32,
-    /// Bytes that wait in those.
-    pub zero_window_bytes: u64,
+    /// Bytes that wait in those; stops at its end.
+    pub zero_window_bytes: u32,
     /// The longest time since one of those last sent data, milliseconds.
     pub zero_window_oldest_ms: u32,
     /// Of those, the ones that have sent no data for [`Aggregator::stuck_ms`]: stuck, and not only slow.
@@ -80,7 +80,7 @@ impl PathStats {
         let closed_window = waits_for_window(socket);
         if closed_window {
             self.zero_window += 1;
-            self.zero_window_bytes += u64::from(socket.wqueue);
+            self.zero_window_bytes = self.zero_window_bytes.saturating_add(socket.wqueue);
         }
         let Some(info) = &socket.info else { return };
         if closed_window {
@@ -96,7 +96,7 @@ impl PathStats {
             self.no_timestamps += 1;
         }
         self.total_retrans = self.total_retrans.saturating_add(info.total_retrans);
-        self.segs_out += u64::from(info.segs_out.unwrap_or(0));
+        self.segs_out = self.segs_out.saturating_add(info.segs_out.unwrap_or(0));
         let idle = info.last_data_recv_ms.min(info.last_data_sent_ms).min(info.last_ack_recv_ms) >= idle_ms;
         if socket.state == State::Established && socket.timer.is_none() && idle {
             self.idle_unprobed += 1;
@@ -805,7 +805,7 @@ mod tests {
             (3, 2, 3, 5)
         );
         assert_eq!((stats.time_wait_aged(), stats.made_2s(), stats.live()), (2, 2, 0));
-        assert!(std::mem::size_of::<TupleStats>() <= 96, "there may be 150,000 of them");
+        assert!(std::mem::size_of::<TupleStats>() <= 88, "there may be 150,000 of them");
         assert_eq!(table.time_wait_made.iter().sum::<u32>(), 5);
     }
 

@@ -58,7 +58,49 @@ struct SpaceSaving {
     /// Where each entry stands in `order`.
     position: Vec<u32>,
     /// For each count, where its run begins in `order`.
-    run_start: HashMap<u32, u32, DefaultHashBuilder>,
+    runs: Runs,
+}
+
+/// Where the run of each count begins. Most groups are small: their counts index a table.
+#[derive(Debug, Clone)]
+struct Runs {
+    small: Vec<u32>,
+    large: HashMap<u32, u32, DefaultHashBuilder>,
+}
+
+impl Runs {
+    const SMALL: usize = 1024;
+    const NONE: u32 = u32::MAX;
+
+    fn new() -> Runs {
+        Runs { small: vec![Runs::NONE; Runs::SMALL], large: HashMap::default() }
+    }
+
+    fn get(&self, count: u32) -> Option<u32> {
+        match self.small.get(count as usize) {
+            Some(start) => Some(*start).filter(|s| *s != Runs::NONE),
+            None => self.large.get(&count).copied(),
+        }
+    }
+
+    fn set(&mut self, count: u32, start: Option<u32>) {
+        match (self.small.get_mut(count as usize), start) {
+            (Some(slot), start) => *slot = start.unwrap_or(Runs::NONE),
+            (None, Some(start)) => {
+                self.large.insert(count, start);
+            }
+            (None, None) => {
+                self.large.remove(&count);
+            }
+        }
+    }
+
+    /// Says where a run begins if it is new.
+    fn begin(&mut self, count: u32, start: u32) {
+        if self.get(count).is_none() {
+            self.set(count, Some(start));
+        }
+    }
 }
 
 impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
@@ -187,12 +229,12 @@ impl SpaceSaving {
         let mut order: Vec<u32> = (0..entries.len() as u32).collect();
         order.sort_unstable_by_key(|i| std::cmp::Reverse(entries[*i as usize].count));
         let mut position = vec![0; order.len()];
-        let mut run_start = HashMap::default();
+        let mut runs = Runs::new();
         for (at, slot) in order.iter().enumerate() {
             position[*slot as usize] = at as u32;
-            run_start.entry(entries[*slot as usize].count).or_insert(at as u32);
+            runs.begin(entries[*slot as usize].count, at as u32);
         }
-        SpaceSaving { order, position, run_start }
+        SpaceSaving { order, position, runs }
     }
 
     fn smallest(&self) -> u32 {
@@ -202,19 +244,15 @@ impl SpaceSaving {
     /// Moves an entry, whose count is about to go from `count` to `count + 1`, to where it then belongs.
     fn increment<K, V>(&mut self, slot: u32, count: u32, entries: &[Group<K, V>]) {
         let here = self.position[slot as usize];
-        let first = self.run_start.get(&count).copied().unwrap_or(here);
+        let first = self.runs.get(count).unwrap_or(here);
         let other = self.order[first as usize];
         self.order.swap(first as usize, here as usize);
         self.position[other as usize] = here;
         self.position[slot as usize] = first;
         let next_in_run =
             self.order.get(first as usize + 1).is_some_and(|s| entries[*s as usize].count == count);
-        if next_in_run {
-            self.run_start.insert(count, first + 1);
-        } else {
-            self.run_start.remove(&count);
-        }
-        self.run_start.entry(count.saturating_add(1)).or_insert(first);
+        self.runs.set(count, next_in_run.then_some(first + 1));
+        self.runs.begin(count.saturating_add(1), first);
     }
 }
 

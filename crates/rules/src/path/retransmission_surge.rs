@@ -132,7 +132,7 @@ impl Peer {
         self.live += live.iter().filter_map(|s| states.get(*s as usize)).map(|n| u64::from(*n)).sum::<u64>();
         self.stalled += u64::from(path.retransmitting.saturating_sub(syn_retransmitting));
         self.retransmitted += u64::from(path.total_retrans);
-        self.sent += path.segs_out;
+        self.sent += u64::from(path.segs_out);
     }
 }
 

@@ -97,7 +97,7 @@ impl Stuck {
         self.slow += u64::from(path.zero_window.saturating_sub(path.zero_window_stuck));
         let live = [State::Established, State::CloseWait].iter().filter_map(|s| states.get(*s as usize));
         self.live += live.map(|n| u64::from(*n)).sum::<u64>();
-        self.bytes += path.zero_window_bytes;
+        self.bytes += u64::from(path.zero_window_bytes);
         self.oldest_ms = self.oldest_ms.max(path.zero_window_oldest_ms);
         self.owner = self.owner.or(owner);
     }
