@@ -250,9 +250,7 @@ fn time_wait(
             if passes % 2 == 1 {
                 turn("linger states", &["states"])?;
             }
-            if !many {
-                turn("linger check", &["check"])?;
-            }
+            turn("linger check", &["check"])?;
             series.add("bare walk without TIME_WAIT", bare, None);
             series.add("bare walk of everything", bare_walk(&host, EVERYTHING)?, None);
             let ss = cost(&host, Path::new("sh"), &["-c", SS])?;
@@ -291,8 +289,7 @@ fn time_wait(
     }
     ratio("linger states --by peer", "ss -Hant \\| awk", 0.35);
     ratio("linger ports", "ss -Hant \\| awk", 0.35);
-    if let (Some(check), Some(ss), false) =
-        (series.median("linger check"), series.median("ss -Hant \\| awk"), many)
+    if let (Some(check), Some(ss)) = (series.median("linger check"), series.median("ss -Hant \\| awk"))
     {
         let what = format!("{title}: (`linger check` − its interval) ÷ ss &#124; awk");
         demands.push(Demand { what, value: (check - 1.0) / ss, limit: 0.7, unit: "" });

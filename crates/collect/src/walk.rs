@@ -101,8 +101,8 @@ pub fn walk(walk: &Walk<'_>, mut each: impl FnMut(&SocketRecord)) -> Result<Walk
 
 /// Answers read before a second thread is worth its start.
 const INLINE: usize = 16;
-/// Answers that may wait between the two threads.
-const WAITING: usize = 8;
+/// Batches of answers that may wait between the two threads.
+const WAITING: usize = 2;
 
 struct Taker<'a, F> {
     filter: Option<&'a Filter>,
@@ -156,25 +156,52 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
+/// Several answers that change threads together: waking the other thread costs as much as reading an answer.
+struct Batch {
+    bytes: Vec<u8>,
+    received: Vec<Result<usize, Errno>>,
+}
+
+impl Batch {
+    const ANSWERS: usize = 8;
+
+    fn new() -> Batch {
+        Batch { bytes: vec![0; DATAGRAM * Batch::ANSWERS], received: Vec::with_capacity(Batch::ANSWERS) }
+    }
+
+    /// Receives until it is full, or until what may be the walk's last answer: whether it was that.
+    fn fill(&mut self, socket: &OwnedFd) -> bool {
+        self.received.clear();
+        for buffer in self.bytes.chunks_exact_mut(DATAGRAM) {
+            let received = receive(socket, buffer);
+            self.received.push(received);
+            let last = match received {
+                Ok(length) => buffer.get(..length).is_none_or(netlink::may_end_dump),
+                Err(error) => error != Errno::NOBUFS,
+            };
+            if last {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// Receives on a thread of its own while this one reads. Ends with the walk, or with what may be its last answer but
 /// is not: then `None`.
 fn side_by_side<F: FnMut(&SocketRecord)>(
     socket: &OwnedFd,
     taker: &mut Taker<'_, F>,
 ) -> Result<Option<WalkEnd>, WalkError> {
-    let (filled, full) = mpsc::sync_channel::<(Vec<u8>, Result<usize, Errno>)>(WAITING);
-    let (emptied, empty) = mpsc::channel::<Vec<u8>>();
+    let (filled, full) = mpsc::sync_channel::<Batch>(WAITING);
+    let (emptied, empty) = mpsc::channel::<Batch>();
     std::thread::scope(|scope| {
         let receiver =
             std::thread::Builder::new().name("sock_diag".to_owned()).spawn_scoped(scope, move || {
                 loop {
-                    let mut buffer = empty.try_recv().unwrap_or_else(|_| vec![0; DATAGRAM]);
-                    let received = receive(socket, &mut buffer);
-                    let last = match received {
-                        Ok(length) => netlink::may_end_dump(&buffer[..length]),
-                        Err(error) => error != Errno::NOBUFS,
-                    };
-                    if filled.send((buffer, received)).is_err() || last {
+                    let mut batch = empty.try_recv().unwrap_or_else(|_| Batch::new());
+                    let last = batch.fill(socket);
+                    if filled.send(batch).is_err() || last {
                         return;
                     }
                 }
@@ -183,12 +210,14 @@ fn side_by_side<F: FnMut(&SocketRecord)>(
             // No thread to be had: the caller goes on alone.
             return Ok(None);
         }
-        for (buffer, received) in full {
-            if let Some(end) = taker.take(received, &buffer)? {
-                return Ok(Some(end));
+        for batch in full {
+            for (buffer, received) in batch.bytes.chunks_exact(DATAGRAM).zip(&batch.received) {
+                if let Some(end) = taker.take(*received, buffer)? {
+                    return Ok(Some(end));
+                }
             }
             // The receiver is gone when it has its last answer.
-            let _ = emptied.send(buffer);
+            let _ = emptied.send(batch);
         }
         Ok(None)
     })

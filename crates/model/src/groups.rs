@@ -181,15 +181,28 @@ impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
     where
         K: Ord,
     {
-        let mut all: Vec<_> = self.entries.iter().collect();
+        self.largest_of(n, |_| true)
+    }
+
+    /// The largest of the groups that are wanted.
+    pub fn largest_of(&self, n: usize, wanted: impl Fn(&Group<K, V>) -> bool) -> Vec<&Group<K, V>>
+    where
+        K: Ord,
+    {
         let order = |a: &&Group<K, V>, b: &&Group<K, V>| b.count.cmp(&a.count).then(a.key.cmp(&b.key));
-        if all.len() > n && n > 0 {
-            all.select_nth_unstable_by(n - 1, order);
-            all.truncate(n);
+        // A few more than asked for at a time: there may be 150,000.
+        let most = n.saturating_mul(2).saturating_add(64);
+        let mut largest: Vec<&Group<K, V>> = Vec::new();
+        for group in self.entries.iter().filter(|g| n > 0 && wanted(g)) {
+            largest.push(group);
+            if largest.len() == most {
+                largest.select_nth_unstable_by(n - 1, order);
+                largest.truncate(n);
+            }
         }
-        all.truncate(n);
-        all.sort_by(order);
-        all
+        largest.sort_unstable_by(order);
+        largest.truncate(n);
+        largest
     }
 
     /// Sockets counted, in all groups.
@@ -270,7 +283,23 @@ mod tests {
         assert!(groups.is_exact());
         assert_eq!(groups.error_bound(), 0);
         assert!(groups.iter().all(|g| g.count() == 100 && g.error() == 0 && g.value == 100));
-        assert_eq!(groups.largest(3).iter().map(|g| g.key).collect::<Vec<_>>(), [0, 1, 2]);
+        let keys = |found: Vec<&Group<u32, u64>>| found.iter().map(|g| g.key).collect::<Vec<_>>();
+        assert_eq!(keys(groups.largest(3)), [0, 1, 2]);
+        assert_eq!(keys(groups.largest_of(2, |g| g.key > 4)), [5, 6]);
+        assert_eq!((groups.largest(0).len(), groups.largest(usize::MAX).len()), (0, 10));
+    }
+
+    #[test]
+    fn the_largest_of_many_are_found() {
+        let mut groups: Groups<u32, ()> = Groups::new(10_000);
+        for key in 0..1000u32 {
+            for _ in 0..=(key * 7919) % 1000 {
+                groups.add(key);
+            }
+        }
+        let mut sizes: Vec<u64> = groups.iter().map(Group::count).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(groups.largest(20).iter().map(|g| g.count()).collect::<Vec<_>>(), sizes[..20]);
     }
 
     proptest! {

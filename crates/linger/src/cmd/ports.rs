@@ -8,7 +8,8 @@ use crate::filters::{self, Wanted};
 use crate::render::ports::text;
 use crate::render::style::Style;
 use linger_collect::{HolderTable, Walk, port_range, set_times, sysctls};
-use linger_model::aggregate::{Aggregator, Gather, SocketSource};
+use linger_model::aggregate::{Aggregator, Gather, SocketSource, Tuple, TupleStats};
+use linger_model::groups::Group;
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
 use linger_model::snapshot::{Gap, GapKind, Kernel};
@@ -191,11 +192,10 @@ fn report(
 ) -> PortsReport {
     // Without a port of the range it is no outgoing connection of connect(): what a closed listener had accepted, or what
     // chose its port itself.
-    let (mut shown, others): (Vec<_>, Vec<_>) =
-        table.tuples.largest(table.tuples.len()).into_iter().partition(|g| g.value.in_range() > 0);
-    let destinations = shown.len();
-    shown.truncate(args.top as usize);
-    let other_sockets: u64 = others.iter().map(|g| g.at_least()).sum();
+    let in_range = |group: &Group<Tuple, TupleStats>| group.value.in_range() > 0;
+    let shown = table.tuples.largest_of(args.top as usize, in_range);
+    let destinations = table.tuples.iter().filter(|g| in_range(g)).count();
+    let other_sockets: u64 = table.tuples.iter().filter(|g| !in_range(g)).map(Group::at_least).sum();
     let mut rows: Vec<PortRow> = shown
         .iter()
         .map(|group| {
