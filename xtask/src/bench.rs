@@ -289,8 +289,7 @@ fn time_wait(
     }
     ratio("linger states --by peer", "ss -Hant \\| awk", 0.35);
     ratio("linger ports", "ss -Hant \\| awk", 0.35);
-    if let (Some(check), Some(ss)) = (series.median("linger check"), series.median("ss -Hant \\| awk"))
-    {
+    if let (Some(check), Some(ss)) = (series.median("linger check"), series.median("ss -Hant \\| awk")) {
         let what = format!("{title}: (`linger check` − its interval) ÷ ss &#124; awk");
         demands.push(Demand { what, value: (check - 1.0) / ss, limit: 0.7, unit: "" });
     }
