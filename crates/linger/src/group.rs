@@ -87,7 +87,7 @@ impl<'a> Grouper<'a> {
         self.listening = ListenIndex::default();
         for socket in sockets {
             if self.listening.exact(socket.src, socket.sport).is_none() {
-                self.listening.insert(socket.src, socket.sport, self.listeners.len());
+                self.listening.insert(socket.src, socket.sport, socket.v6only, self.listeners.len());
                 self.listeners.push((socket.src, socket.sport));
             }
         }

@@ -550,7 +550,7 @@ impl<'a> Aggregator<'a> {
         if let Some(at) = self.listening.exact(socket.src, socket.sport) {
             self.table.listeners[at].sockets.push(entry);
         } else if self.table.listeners.len() < MAX_LISTEN_POINTS {
-            self.listening.insert(socket.src, socket.sport, self.table.listeners.len());
+            self.listening.insert(socket.src, socket.sport, socket.v6only, self.table.listeners.len());
             self.table.listeners.push(ListenPoint {
                 addr: socket.src,
                 port: socket.sport,
@@ -719,13 +719,18 @@ impl PortSet {
 #[derive(Debug, Clone, Default)]
 pub struct ListenIndex {
     ports: PortSet,
+    // Ports whose IPv6 wildcard listener takes no IPv4.
+    v6only: PortSet,
     points: hashbrown::HashMap<(Addr, u16), usize>,
 }
 
 impl ListenIndex {
-    /// Adds a listening address.
-    pub fn insert(&mut self, addr: Addr, port: u16, at: usize) {
+    /// Adds a listening address; `v6only` as the socket has it.
+    pub fn insert(&mut self, addr: Addr, port: u16, v6only: Option<bool>, at: usize) {
         self.ports.insert(port);
+        if addr == Addr::UNSPECIFIED && v6only == Some(true) {
+            self.v6only.insert(port);
+        }
         self.points.insert((addr, port), at);
     }
 
@@ -743,9 +748,10 @@ impl ListenIndex {
             return None;
         }
         let get = |addr| self.points.get(&(addr, port)).copied();
+        let v4 = addr.is_v4();
         get(addr)
-            .or_else(|| if addr.is_v4() { get(Addr::v4([0; 4])) } else { None })
-            .or_else(|| get(Addr::UNSPECIFIED))
+            .or_else(|| if v4 { get(Addr::v4([0; 4])) } else { None })
+            .or_else(|| if v4 && self.v6only.contains(port) { None } else { get(Addr::UNSPECIFIED) })
     }
 }
 
@@ -785,6 +791,15 @@ mod tests {
         assert_eq!(table.tuples.total(), 2);
         assert_eq!(table.clients.get(&peer).expect("client").value.states[1], 3);
         assert_eq!(table.states.count(State::Listen), 3);
+    }
+
+    #[test]
+    fn a_v6only_listener_takes_no_ipv4() {
+        let mut index = ListenIndex::default();
+        index.insert(Addr::UNSPECIFIED, 80, Some(true), 0);
+        index.insert(Addr::UNSPECIFIED, 443, Some(false), 1);
+        assert_eq!((index.find(addr("10.0.0.1"), 80), index.find(addr("fd00::1"), 80)), (None, Some(0)));
+        assert_eq!((index.find(addr("10.0.0.1"), 443), index.find(addr("fd00::1"), 443)), (Some(1), Some(1)));
     }
 
     #[test]

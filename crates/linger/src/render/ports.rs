@@ -64,6 +64,10 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
     }
     out.push('\n');
     out.push_str(&table.render(style));
+    if report.ports.iter().any(|row| row.reusable > 0) {
+        let text = "FULL leaves out the ports that connect() takes back (REUSABLE).";
+        let _ = writeln!(out, "  {}", style.paint(Tone::Faint, text));
+    }
     for row in &report.ports {
         let note = note(row);
         if !note.is_empty() {
