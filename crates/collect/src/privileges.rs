@@ -42,7 +42,7 @@ impl Privileges {
             Privileges { ptrace: true, search: true, first_user_namespace: false, .. } => {
                 "another user namespace's"
             }
-            Privileges { ptrace: true, search: true, .. } => "a security module forbids it",
+            Privileges { ptrace: true, search: true, .. } => "probably a security module",
             Privileges { root: true, .. } => "this root lacks CAP_SYS_PTRACE",
             _ => "run as root",
         }
