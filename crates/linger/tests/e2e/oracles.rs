@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use linger_lab::{Actor, Behaviour, Bound, Client, Close, Host, Server};
-use rustix::net::{AddressFamily, SocketType, ipproto};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, ipproto, socket_with};
 use serde_json::Value;
 
 use crate::support::{
@@ -147,7 +147,9 @@ fn zoo(lab: &Lab) -> Option<Zoo> {
 /// A listener, a connection and its other end over MPTCP's loopback, where this kernel has it.
 fn mptcp(host: &Host) -> Option<Vec<OwnedFd>> {
     let make = || -> rustix::io::Result<Vec<OwnedFd>> {
-        let socket = || rustix::net::socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
+        // Else every process that a test starts, `ss` and linger too, would hold them as well.
+        let flags = SocketFlags::CLOEXEC;
+        let socket = || socket_with(AddressFamily::INET, SocketType::STREAM, flags, Some(ipproto::MPTCP));
         let at = address("127.0.0.1:91");
         let listener = socket()?;
         rustix::net::sockopt::set_socket_reuseaddr(&listener, true)?;
@@ -155,7 +157,7 @@ fn mptcp(host: &Host) -> Option<Vec<OwnedFd>> {
         rustix::net::listen(&listener, 8)?;
         let client = socket()?;
         rustix::net::connect(&client, &at)?;
-        let accepted = rustix::net::accept(&listener)?;
+        let accepted = accept_with(&listener, flags)?;
         Ok(vec![listener, client, accepted])
     };
     match host.run(make).unwrap() {
