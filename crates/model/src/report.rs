@@ -177,6 +177,11 @@ pub struct Finding {
     #[serde(skip)]
     #[schemars(skip)]
     pub process: Option<crate::aggregate::ProcessIndex>,
+    /// Findings that say less about the same, by code and subject; they are left out beside this one. Not part of the
+    /// report.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub covers: Vec<(&'static str, String)>,
 }
 
 impl Finding {

@@ -206,6 +206,7 @@ impl<'a> Context<'a> {
             evidence: Vec::new(),
             remedies: Vec::new(),
             process: None,
+            covers: Vec::new(),
         }
     }
 
@@ -380,6 +381,8 @@ pub trait FindingExt: Sized {
     fn remedies(self, remedies: impl IntoIterator<Item = Remedy>) -> Self;
     /// Whose doing it is.
     fn process(self, process: Option<ProcessIndex>) -> Self;
+    /// What the rule of this code says of these subjects is said by this finding, and more.
+    fn covers(self, code: &'static str, subjects: impl IntoIterator<Item = String>) -> Self;
 }
 
 impl FindingExt for Finding {
@@ -401,6 +404,11 @@ impl FindingExt for Finding {
 
     fn process(mut self, process: Option<ProcessIndex>) -> Finding {
         self.process = process;
+        self
+    }
+
+    fn covers(mut self, code: &'static str, subjects: impl IntoIterator<Item = String>) -> Finding {
+        self.covers.extend(subjects.into_iter().map(|subject| (code, subject)));
         self
     }
 }

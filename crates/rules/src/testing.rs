@@ -277,7 +277,7 @@ fn reads_well(finding: &Finding) {
     }
     let json = serde_json::to_string(finding).expect("a finding serializes");
     let back: Finding = serde_json::from_str(&json).expect("a finding loads");
-    assert_eq!(Finding { process: finding.process, ..back }, *finding);
+    assert_eq!(Finding { process: finding.process, covers: finding.covers.clone(), ..back }, *finding);
     let mut texts: Vec<&str> = finding.remedies.iter().map(|r| r.text.as_str()).collect();
     for text in texts.iter().chain([&finding.summary.as_str(), &finding.why.as_str()]) {
         assert!(!text.contains("  ") && !text.contains('\n'), "{text:?}");

@@ -1,5 +1,5 @@
-use crate::ports::{Ports, likely_churner, percent, socket_source};
-use crate::time_wait::ephemeral_port_exhaustion::{Pressed, note_more, pressed};
+use crate::ports::{Ports, likely_churner, percent, socket_source, tuple_label};
+use crate::time_wait::ephemeral_port_exhaustion::{Pressed, RULE as TW001, note_more, pressed};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{HolderStats, ProcessIndex};
@@ -31,7 +31,7 @@ declare_rule! {
     /// Destinations that are short of ports (judged as in TW001, with its thresholds) whose live connections belong to a
     /// process that also holds accepted connections; how many backends it has. TIME_WAIT has no owner, so the process
     /// is known from live connections only; where those are many, it keeps them, and something else may make the
-    /// TIME_WAIT.
+    /// TIME_WAIT. What TW001 would say of the same destinations is left out beside this finding.
     ///
     /// # Fix
     /// Application: keep connections to the backends alive (for nginx: `keepalive` in the upstream, HTTP/1.1 and an empty
@@ -152,6 +152,7 @@ fn check(cx: &Context<'_>) -> Outcome {
                 )
             }))
             .remedies(worst.remedies(&ports, application(cx, *process, worst)))
+            .covers(TW001.code, list.iter().map(|p| tuple_label(&p.tuple)))
             .process(Some(*process)),
         );
     }
