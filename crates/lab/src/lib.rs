@@ -37,7 +37,8 @@ pub mod sysctl;
 mod world;
 
 pub use actor::{
-    Actor, ActorSpec, Behaviour, Bound, Client, Close, Launcher, Outcome, Server, Sockets, actor_main,
+    Actor, ActorSpec, Behaviour, Bound, Client, Close, KeepaliveTimes, Latency, Launcher, Outcome, Program,
+    Server, Sockets, actor_main,
 };
 pub use deny::without_netlink;
 pub use error::Error;

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+
+use crate::KeepaliveTimes;
 
 /// A non-blocking TCP socket of the family of `address`.
 pub(crate) fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
@@ -40,7 +42,13 @@ pub(crate) fn defer_accept(socket: &OwnedFd, seconds: i32) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds)
 }
 
-pub(crate) fn keepalive(socket: &OwnedFd) -> io::Result<()> {
+/// Sends probes to a silent peer: after the sysctls' times, or these.
+pub(crate) fn keepalive(socket: &OwnedFd, times: Option<KeepaliveTimes>) -> io::Result<()> {
+    if let Some(times) = times {
+        sockopt::set_tcp_keepidle(socket, Duration::from_secs(times.idle_s.into()))?;
+        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(times.interval_s.into()))?;
+        sockopt::set_tcp_keepcnt(socket, times.probes)?;
+    }
     Ok(sockopt::set_socket_keepalive(socket, true)?)
 }
 

@@ -3,14 +3,16 @@ use std::ffi::CString;
 use std::io::{self, BufRead, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::latency::Histogram;
+use super::program::Running;
 use super::protocol::{Command, Event, errno_name};
-use super::{ActorSpec, Outcome, client, hold, server};
+use super::{ActorSpec, Outcome, client, hold, program, server};
 
 /// How long a loop may sleep before it looks whether it is to stop.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
@@ -52,6 +54,7 @@ pub fn actor_main(spec_json: &str) -> i32 {
         ActorSpec::Server(spec) => server::run(&shared, spec),
         ActorSpec::Bound(spec) => hold::bound(&shared, spec),
         ActorSpec::Sockets(spec) => hold::sockets(&shared, spec),
+        ActorSpec::Program(spec) => program::run(&shared, spec),
     };
     match result {
         Ok(()) => 0,
@@ -70,6 +73,7 @@ fn set_nofile(wanted: Option<u64>) {
 }
 
 /// Why an actor can't begin.
+#[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) call: String,
     pub(crate) error: io::Error,
@@ -89,8 +93,14 @@ pub(crate) struct Shared {
     pub(crate) ended: AtomicU64,
     /// Accepted connections that a server's loop still looks after.
     pub(crate) active: AtomicU64,
+    /// Connections that the client forgot.
+    pub(crate) leaked: AtomicU64,
+    pub(crate) connects: Histogram,
+    /// The program that is to end with this process.
+    pub(crate) program: Mutex<Option<Running>>,
     is_stopping: AtomicBool,
     errors: Mutex<BTreeMap<(&'static str, String), u64>>,
+    first_error_after: OnceLock<u64>,
     held: Mutex<Vec<OwnedFd>>,
     clock: Mutex<(Option<Instant>, Option<Instant>)>,
     has_go: Mutex<bool>,
@@ -111,6 +121,7 @@ impl Shared {
     }
 
     pub(crate) fn fail(&self, call: &'static str, error: &io::Error) {
+        self.first_error_after.get_or_init(|| self.succeeded.load(Ordering::Relaxed));
         *lock(&self.errors).entry((call, errno_name(error))).or_default() += 1;
     }
 
@@ -143,11 +154,21 @@ impl Shared {
         }
     }
 
+    /// Sleeps, unless `stop` comes.
+    pub(crate) fn sleep(&self, time: Duration) {
+        let guard = lock(&self.has_go);
+        let waited = self.told.wait_timeout_while(guard, time, |_| !self.is_stopping());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     pub(crate) fn outcome(&self) -> Outcome {
         let mut outcome = Outcome {
             attempted: self.attempted.load(Ordering::Relaxed),
             succeeded: self.succeeded.load(Ordering::Relaxed),
             ended: self.ended.load(Ordering::Relaxed),
+            leaked: self.leaked.load(Ordering::Relaxed),
+            first_error_after: self.first_error_after.get().copied(),
+            connect_ms: self.connects.latency(),
             held: lock(&self.held).len() as u64 + self.active.load(Ordering::Relaxed),
             ..Outcome::default()
         };
@@ -166,7 +187,7 @@ impl Shared {
         line.push(b'\n');
         if io::stdout().lock().write_all(&line).is_err() {
             // Nobody is left to tell.
-            std::process::exit(1);
+            self.end(1);
         }
     }
 
@@ -198,7 +219,13 @@ impl Shared {
             }
         }
         // The parent has gone, in whatever way; so does everything of its world.
-        std::process::exit(0);
+        self.end(0);
+    }
+
+    /// Ends this process, and the program with it.
+    fn end(&self, status: i32) -> ! {
+        drop(lock(&self.program).take());
+        std::process::exit(status);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 
 use super::child::{Failed, Shared, TICK, Timer, pop_due};
 use super::protocol::Event;
@@ -23,6 +23,9 @@ const BURST: usize = 16;
 pub(crate) fn run(shared: &Shared, spec: &Client) -> Result<(), Failed> {
     if spec.targets.is_empty() && spec.connections > 0 {
         return Err(Failed::new("connect (the client has no targets)", Errno::INVAL));
+    }
+    if [&spec.response_until, &spec.leak_on].into_iter().flatten().any(String::is_empty) {
+        return Err(Failed::new("recv (the text to look for is empty)", Errno::INVAL));
     }
     shared.tell(&Event::Ready { ports: Vec::new() });
     if shared.wait_for_go() {
@@ -67,12 +70,15 @@ enum Due {
 impl Work<'_> {
     fn due(&self) -> Due {
         let next = self.next.load(Ordering::Relaxed);
-        let is_over = self.is_halted.load(Ordering::Relaxed) || self.shared.is_stopping();
+        let is_late = self.spec.seconds.is_some_and(|limit| self.start.elapsed().as_secs_f64() >= limit);
+        let is_over = is_late || self.is_halted.load(Ordering::Relaxed) || self.shared.is_stopping();
         if is_over || next >= self.spec.connections {
             return Due::Nothing;
         }
         if let Some(rate) = self.spec.rate.filter(|rate| *rate > 0.0) {
-            let at = self.start + Duration::from_secs_f64(next as f64 / rate);
+            let after = Duration::try_from_secs_f64(next as f64 / rate).ok();
+            // So slow that it is never.
+            let Some(at) = after.and_then(|after| self.start.checked_add(after)) else { return Due::Nothing };
             if Instant::now() < at {
                 return Due::At(at);
             }
@@ -98,17 +104,28 @@ impl Work<'_> {
 #[derive(Clone, Copy)]
 enum Phase {
     Connecting,
-    Writing { left: usize },
-    Reading { left: usize },
+    Writing {
+        left: usize,
+    },
+    Reading {
+        left: usize,
+    },
     Pausing,
     Holding,
+    /// Writing what nobody reads; whether the last time nothing could be.
+    Filling {
+        is_full: bool,
+    },
     AwaitingEnd,
 }
 
 struct Connection {
     socket: OwnedFd,
     target: SocketAddr,
+    begun: Instant,
     phase: Phase,
+    /// The end of what was received since the request: where a text may begin that is looked for.
+    received: Vec<u8>,
     /// After the one under way.
     requests_left: u32,
     interest: EventFlags,
@@ -122,7 +139,12 @@ enum Delay {
     Connect,
     Pause,
     Hold,
+    Fill,
 }
+
+const DELAYS: [Delay; 4] = [Delay::Connect, Delay::Pause, Delay::Hold, Delay::Fill];
+/// How long a full send buffer must stay so.
+const FULL_MS: u64 = 250;
 
 /// How a step ended that didn't fail.
 enum Step {
@@ -132,9 +154,27 @@ enum Step {
     Close,
     /// It is over; the socket is to be held.
     Hold,
+    /// It is forgotten: the same, but no success.
+    Leak,
+}
+
+/// What of an answer was found.
+struct Found {
+    /// Its end, if that is a text.
+    end: Option<bool>,
+    /// The text of an error.
+    error: bool,
 }
 
 type Failure = (&'static str, io::Error);
+
+/// Why a held connection is over.
+fn lost(socket: &OwnedFd) -> Failure {
+    match sockopt::socket_error(socket) {
+        Ok(Err(error)) | Err(error) => ("hold", error.into()),
+        Ok(Ok(())) => ("hold", io::ErrorKind::UnexpectedEof.into()),
+    }
+}
 
 fn call(name: &'static str) -> impl Fn(Errno) -> Failure {
     move |error| (name, error.into())
@@ -145,9 +185,11 @@ struct Loop<'a> {
     epoll: OwnedFd,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
-    timers: [VecDeque<Timer>; 3],
+    timers: [VecDeque<Timer>; DELAYS.len()],
     request: Vec<u8>,
     buffer: Vec<u8>,
+    /// Where texts are looked for.
+    text: Vec<u8>,
     /// How many may be under way here.
     concurrency: usize,
     open: usize,
@@ -163,8 +205,12 @@ impl<'a> Loop<'a> {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             connections: Vec::new(),
             timers: Default::default(),
-            request: vec![b'?'; work.spec.request_bytes as usize],
+            request: match &work.spec.request {
+                Some(text) => text.clone().into_bytes(),
+                None => vec![b'?'; work.spec.request_bytes as usize],
+            },
             buffer: vec![0; 1 << 16],
+            text: Vec::new(),
             concurrency: (work.spec.concurrency / work.spec.threads.max(1)).max(1),
             open: 0,
             holding: 0,
@@ -204,7 +250,7 @@ impl<'a> Loop<'a> {
             for event in events.drain(..) {
                 self.wake(RawFd::try_from(event.data.u64()).expect("a descriptor was put in"), None);
             }
-            for delay in [Delay::Connect, Delay::Pause, Delay::Hold] {
+            for delay in DELAYS {
                 self.run_timers(delay);
             }
         }
@@ -214,6 +260,7 @@ impl<'a> Loop<'a> {
         let shared = self.work.shared;
         shared.attempt();
         let (target, source) = self.work.ends(index);
+        let begun = Instant::now();
         match self.connect(target, source) {
             Ok(socket) if self.work.spec.nonblocking_hold => {
                 shared.succeed();
@@ -225,7 +272,9 @@ impl<'a> Loop<'a> {
                 let connection = Connection {
                     socket,
                     target,
+                    begun,
                     phase: Phase::Connecting,
+                    received: Vec::new(),
                     requests_left: self.work.spec.requests.saturating_sub(1),
                     interest: EventFlags::empty(),
                     serial: self.serial,
@@ -247,8 +296,12 @@ impl<'a> Loop<'a> {
             let address = SocketAddr::new(source.unwrap_or(any), 0);
             rustix::net::bind(&socket, &address).map_err(call("bind"))?;
         }
-        if spec.keepalive {
-            keepalive(&socket).map_err(|error| ("setsockopt", error))?;
+        if spec.keepalive || spec.keepalive_times.is_some() {
+            keepalive(&socket, spec.keepalive_times).map_err(|error| ("setsockopt", error))?;
+        }
+        if (spec.fill || spec.close == Close::WithUnsent) && spec.unsent_bytes > 0 {
+            sockopt::set_socket_send_buffer_size(&socket, spec.unsent_bytes as usize)
+                .map_err(call("setsockopt"))?;
         }
         match rustix::net::connect(&socket, &target) {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
@@ -260,11 +313,12 @@ impl<'a> Loop<'a> {
     fn wake(&mut self, fd: RawFd, timer: Option<(Delay, u64)>) {
         let Some(slot) = usize::try_from(fd).ok().and_then(|fd| self.connections.get_mut(fd)) else { return };
         let is_meant = slot.as_ref().is_some_and(|connection| match (timer, connection.phase) {
-            (None, Phase::Pausing | Phase::Holding) => false,
-            (None, _) => true,
+            // Of what waits for a timer, an event is not.
+            (None, _) => !connection.interest.is_empty(),
             (Some((Delay::Connect, serial)), Phase::Connecting)
             | (Some((Delay::Pause, serial)), Phase::Pausing)
-            | (Some((Delay::Hold, serial)), Phase::Holding) => connection.serial == serial,
+            | (Some((Delay::Hold, serial)), Phase::Holding)
+            | (Some((Delay::Fill, serial)), Phase::Filling { .. }) => connection.serial == serial,
             (Some(_), _) => false,
         });
         let Some(mut connection) = is_meant.then(|| slot.take()).flatten() else { return };
@@ -273,15 +327,27 @@ impl<'a> Loop<'a> {
                 self.open -= 1;
                 return self.fail(("connect", Errno::TIMEDOUT.into()));
             }
-            Some((Delay::Pause, _)) => connection.phase = Phase::Writing { left: self.request.len() },
+            Some((Delay::Pause, _)) => self.ask(&mut connection),
             Some((Delay::Hold, _)) => {
                 self.holding -= 1;
                 let step = self.end(&mut connection);
                 return self.after(connection, step);
             }
+            Some((Delay::Fill, _)) => {}
+            None if matches!(connection.phase, Phase::Holding) => {
+                self.holding -= 1;
+                self.open -= 1;
+                return self.fail(lost(&connection.socket));
+            }
             None => {}
         }
         self.advance(connection);
+    }
+
+    /// Turns to the next request.
+    fn ask(&self, connection: &mut Connection) {
+        connection.received.clear();
+        connection.phase = Phase::Writing { left: self.request.len() };
     }
 
     fn advance(&mut self, mut connection: Connection) {
@@ -300,8 +366,11 @@ impl<'a> Loop<'a> {
                 return;
             }
             Ok(Step::Close) => self.work.shared.succeed(),
-            Ok(Step::Hold) => {
-                self.work.shared.succeed();
+            Ok(step @ (Step::Hold | Step::Leak)) => {
+                match step {
+                    Step::Leak => drop(self.work.shared.leaked.fetch_add(1, Ordering::Relaxed)),
+                    _ => self.work.shared.succeed(),
+                }
                 if !connection.interest.is_empty() {
                     let _ = epoll::delete(&self.epoll, &connection.socket);
                 }
@@ -326,11 +395,12 @@ impl<'a> Loop<'a> {
             match connection.phase {
                 // Asked again, connect() tells how it went, or that it goes on.
                 Phase::Connecting => match rustix::net::connect(&connection.socket, &connection.target) {
-                    Ok(()) | Err(Errno::ISCONN) if spec.requests == 0 || spec.request_bytes == 0 => {
-                        return self.exchanged(connection);
-                    }
                     Ok(()) | Err(Errno::ISCONN) => {
-                        connection.phase = Phase::Writing { left: self.request.len() };
+                        self.work.shared.connects.count(connection.begun.elapsed());
+                        if spec.requests == 0 || self.request.is_empty() {
+                            return self.exchanged(connection);
+                        }
+                        self.ask(connection);
                     }
                     Err(Errno::ALREADY | Errno::INPROGRESS) => {
                         if connection.interest.is_empty()
@@ -347,7 +417,9 @@ impl<'a> Loop<'a> {
                     match rustix::net::send(&connection.socket, rest, SendFlags::NOSIGNAL) {
                         Ok(sent) if sent < left => connection.phase = Phase::Writing { left: left - sent },
                         Ok(_) if spec.never_read => return Ok(Step::Hold),
-                        Ok(_) if spec.response_bytes == 0 => return self.exchanged(connection),
+                        Ok(_) if spec.response_bytes == 0 && spec.response_until.is_none() => {
+                            return self.exchanged(connection);
+                        }
                         Ok(_) => connection.phase = Phase::Reading { left: spec.response_bytes as usize },
                         Err(Errno::AGAIN) => return self.wait_for(connection, EventFlags::OUT),
                         Err(error) => return Err(call("send")(error)),
@@ -356,14 +428,20 @@ impl<'a> Loop<'a> {
                 Phase::Reading { left } => {
                     match rustix::net::recv(&connection.socket, &mut self.buffer[..], RecvFlags::empty()) {
                         Ok((0, _)) => return Err(("recv", io::ErrorKind::UnexpectedEof.into())),
-                        Ok((read, _)) if read < left => {
-                            connection.phase = Phase::Reading { left: left - read }
+                        Ok((read, _)) => {
+                            let found = self.look(connection, read);
+                            if found.error {
+                                return Ok(Step::Leak);
+                            }
+                            if !found.end.unwrap_or(read >= left) {
+                                connection.phase = Phase::Reading { left: left.saturating_sub(read) };
+                            } else if connection.requests_left > 0 && spec.pause_ms == 0 {
+                                connection.requests_left -= 1;
+                                self.ask(connection);
+                            } else {
+                                return self.exchanged(connection);
+                            }
                         }
-                        Ok(_) if connection.requests_left > 0 && spec.pause_ms == 0 => {
-                            connection.requests_left -= 1;
-                            connection.phase = Phase::Writing { left: self.request.len() };
-                        }
-                        Ok(_) => return self.exchanged(connection),
                         Err(Errno::AGAIN) => return self.wait_for(connection, EventFlags::IN),
                         Err(error) => return Err(call("recv")(error)),
                     }
@@ -376,15 +454,57 @@ impl<'a> Loop<'a> {
                         Err(error) => return Err(call("recv")(error)),
                     }
                 }
+                Phase::Filling { is_full } => return self.fill(connection, is_full),
                 Phase::Pausing | Phase::Holding => return Ok(Step::Wait),
             }
         }
     }
 
+    /// Looks for texts in what was received now, and the end of what was before.
+    fn look(&mut self, connection: &mut Connection, read: usize) -> Found {
+        let spec = self.work.spec;
+        let wanted = [&spec.response_until, &spec.leak_on].map(Option::as_deref);
+        let Some(longest) = wanted.iter().flatten().map(|text| text.len()).max() else {
+            return Found { end: None, error: false };
+        };
+        self.text.clear();
+        self.text.append(&mut connection.received);
+        self.text.extend_from_slice(&self.buffer[..read]);
+        let rest = self.text.len().saturating_sub(longest - 1);
+        connection.received.extend_from_slice(&self.text[rest..]);
+        let [end, error] = wanted.map(|wanted| {
+            wanted.map(|wanted| self.text.windows(wanted.len()).any(|part| part == wanted.as_bytes()))
+        });
+        Found { end, error: error == Some(true) }
+    }
+
+    /// Writes until nothing more can be, and then again after a while: the peer may only have been slow.
+    fn fill(&mut self, connection: &mut Connection, was_full: bool) -> Result<Step, Failure> {
+        let mut is_full = was_full;
+        // Bounded, in case that the peer does read.
+        for _ in 0..BURST {
+            match rustix::net::send(&connection.socket, &self.buffer, SendFlags::NOSIGNAL) {
+                Ok(_) => is_full = false,
+                Err(Errno::AGAIN) if is_full => {
+                    let is_kept = self.work.spec.close != Close::WithUnsent;
+                    return Ok(if is_kept { Step::Hold } else { Step::Close });
+                }
+                Err(Errno::AGAIN) => {
+                    is_full = true;
+                    break;
+                }
+                Err(error) => return Err(call("send")(error)),
+            }
+        }
+        connection.phase = Phase::Filling { is_full };
+        self.set_timer(Delay::Fill, FULL_MS, connection);
+        self.wait_for(connection, EventFlags::empty())
+    }
+
     /// After an answer, or where none is waited for.
     fn exchanged(&mut self, connection: &mut Connection) -> Result<Step, Failure> {
         let spec = self.work.spec;
-        if connection.requests_left > 0 && spec.request_bytes > 0 {
+        if connection.requests_left > 0 && !self.request.is_empty() {
             connection.requests_left -= 1;
             connection.phase = Phase::Pausing;
             self.set_timer(Delay::Pause, spec.pause_ms, connection);
@@ -394,14 +514,20 @@ impl<'a> Loop<'a> {
             connection.phase = Phase::Holding;
             self.holding += 1;
             self.set_timer(Delay::Hold, spec.hold_ms, connection);
-            return self.wait_for(connection, EventFlags::empty());
+            // With probes, the end of a peer is an error here; its FIN is none.
+            let has_probes = spec.keepalive || spec.keepalive_times.is_some();
+            let interest = if has_probes { EventFlags::ERR } else { EventFlags::empty() };
+            return self.wait_for(connection, interest);
         }
         self.end(connection)
     }
 
     fn end(&mut self, connection: &mut Connection) -> Result<Step, Failure> {
+        if self.work.spec.fill || self.work.spec.close == Close::WithUnsent {
+            return self.fill(connection, false);
+        }
         match self.work.spec.close {
-            Close::ClientFirst => Ok(Step::Close),
+            Close::ClientFirst | Close::WithUnsent => Ok(Step::Close),
             Close::Never => Ok(Step::Hold),
             Close::Abort => match reset_on_close(&connection.socket) {
                 Ok(()) => Ok(Step::Close),

@@ -6,13 +6,15 @@
 mod child;
 mod client;
 mod hold;
+mod latency;
 mod parent;
+mod program;
 mod protocol;
 mod server;
 mod spec;
 
 pub use child::actor_main;
 pub use parent::{Actor, Launcher};
-pub use protocol::Outcome;
 pub(crate) use protocol::errno_name;
-pub use spec::{ActorSpec, Behaviour, Bound, Client, Close, Server, Sockets};
+pub use protocol::{Latency, Outcome};
+pub use spec::{ActorSpec, Behaviour, Bound, Client, Close, KeepaliveTimes, Program, Server, Sockets};

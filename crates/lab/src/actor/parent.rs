@@ -1,11 +1,15 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::program::{folder_of, remove_folder};
 use super::protocol::{Command, Event};
 use super::{ActorSpec, Outcome};
 use crate::{Error, Host};
@@ -48,6 +52,7 @@ impl Launcher {
 #[derive(Debug)]
 pub struct Actor {
     comm: String,
+    is_program: bool,
     child: Child,
     stdin: Mutex<Option<ChildStdin>>,
     heard: Arc<(Mutex<Heard>, Condvar)>,
@@ -75,11 +80,15 @@ impl Actor {
         let json = serde_json::to_string(spec).map_err(|error| failed(error.into()))?;
         let mut command = host.command(&launcher.program)?;
         command.args(&launcher.args).arg(json).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Ctrl-C is for the process that started them; they end, and clear up, when it does.
+        command.process_group(0);
         let mut child = command.spawn().map_err(failed)?;
         let stdin = Mutex::new(child.stdin.take());
         let stdout = child.stdout.take().expect("it is piped");
         let heard = Arc::<(Mutex<Heard>, Condvar)>::default();
-        let actor = Actor { comm: spec.comm().to_owned(), child, stdin, heard: Arc::clone(&heard) };
+        let is_program = matches!(spec, ActorSpec::Program(_));
+        let actor =
+            Actor { comm: spec.comm().to_owned(), is_program, child, stdin, heard: Arc::clone(&heard) };
         // Ends with the actor's output.
         thread::Builder::new()
             .name("lab-actor".into())
@@ -135,6 +144,18 @@ impl Actor {
     /// [`Error::Silent`] past `timeout`, or when it has ended.
     pub fn done(&self, timeout: Duration) -> Result<Outcome, Error> {
         self.wait("was not done", timeout, |heard| heard.done.clone())
+    }
+
+    /// Whether a client has tried all it should.
+    ///
+    /// # Errors
+    /// When it failed, or ended before it was done.
+    pub fn is_done(&self) -> Result<bool, Error> {
+        match self.done(Duration::ZERO) {
+            Ok(_) => Ok(true),
+            Err(Error::Silent { .. }) if !lock(&self.heard.0).has_ended => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What it did up to now.
@@ -195,7 +216,8 @@ impl Actor {
         line.push(b'\n');
         let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
         let written = stdin.as_mut().is_some_and(|stdin| stdin.write_all(&line).is_ok());
-        if written { Ok(()) } else { Err(self.silent("had ended".into(), Duration::ZERO)) }
+        // Why it ended is the last thing it says.
+        if written { Ok(()) } else { self.wait("could not be told", PROMPT, |_| None) }
     }
 
     fn wait<T>(
@@ -232,6 +254,11 @@ impl Drop for Actor {
     fn drop(&mut self) {
         // Harmless when it has ended: until it is reaped its id is nobody else's.
         let _ = self.child.kill();
+        if let Some(pid) = Pid::from_raw(self.pid()).filter(|_| self.is_program) {
+            // The kernel ends the program with it; nobody else is left to remove the folder.
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            remove_folder(&folder_of(self.pid()));
+        }
         let _ = self.child.wait();
     }
 }

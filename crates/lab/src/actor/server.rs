@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, sockopt};
 use super::child::{Failed, Shared, TICK, Timer, pop_due};
 use super::protocol::Event;
 use super::{Behaviour, Server};
-use crate::socket::{local_port, tcp_socket, wait};
+use crate::socket::{keepalive, local_port, tcp_socket, wait};
 
 /// Marks an event as a listener's; below it are descriptors.
 const LISTENER: u64 = 1 << 32;
@@ -24,13 +24,19 @@ const BATCH: usize = 64;
 /// How long accept() rests after a failure that will last, such as EMFILE.
 const REST: Duration = Duration::from_millis(50);
 
+/// How long a server that can't listen waits before it tries again.
+const RETRY: Duration = Duration::from_millis(200);
+
 pub(crate) fn run(shared: &Shared, spec: &Server) -> Result<(), Failed> {
     let mut listeners = Vec::new();
     let mut ports = Vec::new();
     for &address in &spec.listen {
         let mut address = address;
         for _ in 0..spec.reuseport.max(1) {
-            let listener = listen(spec, address)?;
+            let Some(listener) = listen_at_last(shared, spec, address)? else {
+                shared.done();
+                return Ok(());
+            };
             // The rest of a group takes the port that the first was given.
             address.set_port(local_port(&listener).map_err(|error| Failed::new("getsockname", error))?);
             listeners.push(listener);
@@ -63,12 +69,32 @@ pub(crate) fn run(shared: &Shared, spec: &Server) -> Result<(), Failed> {
     Ok(())
 }
 
-fn listen(spec: &Server, address: SocketAddr) -> Result<OwnedFd, Failed> {
-    let failed = |call: &'static str| move |error: Errno| Failed::new(format!("{call} {address}"), error);
-    let socket = tcp_socket(&address).map_err(|error| Failed::new("socket", error))?;
+/// Listens, however often it takes where the server is to try again; nothing when it is to stop.
+fn listen_at_last(shared: &Shared, spec: &Server, address: SocketAddr) -> Result<Option<OwnedFd>, Failed> {
+    while !shared.is_stopping() {
+        match listen(spec, address) {
+            Ok(listener) => return Ok(Some(listener)),
+            Err((call, error)) if spec.retry_bind => {
+                shared.attempt();
+                shared.fail(call, &error);
+                shared.sleep(RETRY);
+            }
+            Err((call, error)) => return Err(Failed::new(format!("{call} {address}"), error)),
+        }
+    }
+    Ok(None)
+}
+
+fn listen(spec: &Server, address: SocketAddr) -> Result<OwnedFd, (&'static str, io::Error)> {
+    let failed = |call: &'static str| move |error: Errno| (call, error.into());
+    let socket = tcp_socket(&address).map_err(|error| ("socket", error))?;
     sockopt::set_socket_reuseaddr(&socket, spec.reuseaddr).map_err(failed("setsockopt"))?;
     if spec.reuseport > 1 {
         sockopt::set_socket_reuseport(&socket, true).map_err(failed("setsockopt"))?;
+    }
+    if spec.keepalive || spec.keepalive_times.is_some() {
+        // What it accepts inherits it.
+        keepalive(&socket, spec.keepalive_times).map_err(|error| ("setsockopt", error))?;
     }
     rustix::net::bind(&socket, &address).map_err(failed("bind"))?;
     rustix::net::listen(&socket, spec.backlog).map_err(failed("listen"))?;
@@ -203,12 +229,15 @@ impl<'a> Loop<'a> {
         // From the time it was due, so that the rate is kept; an idle time isn't made up for.
         self.accept_at = (self.accept_at + pause).max(now);
         self.listeners.rotate_left(1);
+        let mut rest = pause.min(Duration::from_millis(2));
         for index in 0..self.listeners.len() {
-            if matches!(self.accept(index), Ok(true)) {
-                return;
+            match self.accept(index) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(_) => rest = REST,
             }
         }
-        self.accept_at = now + pause.min(Duration::from_millis(2));
+        self.accept_at = now + rest;
     }
 
     /// Accepts one; false when there is none.

@@ -1,4 +1,6 @@
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ pub enum ActorSpec {
     Bound(Bound),
     /// Holds sockets without a port, from the start.
     Sockets(Sockets),
+    /// Runs a real server, from the start.
+    Program(Program),
 }
 
 impl ActorSpec {
@@ -25,6 +29,7 @@ impl ActorSpec {
             ActorSpec::Server(spec) => &spec.comm,
             ActorSpec::Bound(spec) => &spec.comm,
             ActorSpec::Sockets(spec) => &spec.comm,
+            ActorSpec::Program(spec) => &spec.comm,
         }
     }
 
@@ -34,6 +39,7 @@ impl ActorSpec {
             ActorSpec::Server(spec) => spec.nofile,
             ActorSpec::Bound(spec) => spec.nofile,
             ActorSpec::Sockets(spec) => spec.nofile,
+            ActorSpec::Program(spec) => spec.nofile,
         }
     }
 }
@@ -62,6 +68,12 @@ impl From<Sockets> for ActorSpec {
     }
 }
 
+impl From<Program> for ActorSpec {
+    fn from(spec: Program) -> Self {
+        ActorSpec::Program(spec)
+    }
+}
+
 /// A client: connects, exchanges requests, and closes in one way or another.
 ///
 /// One that waits for answers bounds itself to `concurrency` connections at a time; what it holds isn't counted there.
@@ -80,6 +92,8 @@ pub struct Client {
     pub bind_port: bool,
     /// How many connections to try, in all.
     pub connections: u64,
+    /// Begin none when so many seconds have passed, however many were to be tried.
+    pub seconds: Option<f64>,
     /// How many a second, evenly spread; as fast as possible when absent.
     pub rate: Option<f64>,
     /// How many threads share the work.
@@ -90,18 +104,34 @@ pub struct Client {
     pub close: Close,
     /// Requests on each connection, one after the other; 0 sends nothing.
     pub requests: u32,
-    /// Length of a request; 0 sends nothing and waits for nothing.
+    /// Length of a request of filler bytes; 0 sends nothing and waits for nothing.
     pub request_bytes: u32,
+    /// The request's text, such as `"PING\r\n"`, instead of filler bytes.
+    pub request: Option<String>,
     /// Length of the answer that is waited for; 0 waits for none.
     pub response_bytes: u32,
+    /// An answer is complete when this text was received since the request, instead of `response_bytes`.
+    pub response_until: Option<String>,
+    /// An answer with this text is an error, after which the client forgets the connection: it stays open, unread,
+    /// until `release`, and counts as [`Outcome::leaked`](crate::Outcome::leaked). Other clients treat such an answer
+    /// as any other.
+    pub leak_on: Option<String>,
     /// Pause between an answer and the next request on the same connection.
     pub pause_ms: u64,
     /// Pause between the last answer and the end of the connection.
     pub hold_ms: u64,
-    /// Set SO_KEEPALIVE; when probes are sent is the host's sysctls' business.
+    /// Set SO_KEEPALIVE. A connection that waits for `hold_ms` then notices a peer that is gone, as a failure.
     pub keepalive: bool,
+    /// Set SO_KEEPALIVE with these times; with `keepalive` alone, the host's sysctls say when probes are sent.
+    pub keepalive_times: Option<KeepaliveTimes>,
     /// Send the request and hold the connection without ever reading.
     pub never_read: bool,
+    /// After the requests, write until the send buffer stays full, and hold the connection. Needs a server that
+    /// doesn't read: [`Behaviour::NeverRead`].
+    pub fill: bool,
+    /// The send buffer (SO_SNDBUF; the kernel caps it at `wmem_max`) where it is to be filled: so many bytes stay
+    /// unsent, at least. 0 leaves it to the kernel, which goes up to `tcp_wmem`.
+    pub unsent_bytes: u32,
     /// Give up on a connection that isn't answered in time, as ETIMEDOUT; the kernel's patience when absent.
     pub connect_timeout_ms: Option<u64>,
     /// Try no more after the first failure.
@@ -119,22 +149,41 @@ impl Default for Client {
             sources: Vec::new(),
             bind_port: false,
             connections: 1,
+            seconds: None,
             rate: None,
             threads: 1,
             concurrency: 256,
             close: Close::ClientFirst,
             requests: 1,
             request_bytes: 64,
+            request: None,
             response_bytes: 64,
+            response_until: None,
+            leak_on: None,
             pause_ms: 0,
             hold_ms: 0,
             keepalive: false,
+            keepalive_times: None,
             never_read: false,
+            fill: false,
+            unsent_bytes: 65_536,
             connect_timeout_ms: None,
             stop_on_error: false,
             nonblocking_hold: false,
         }
     }
+}
+
+/// When keep-alive probes are sent, on one socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepaliveTimes {
+    /// Seconds without traffic before the first probe (TCP_KEEPIDLE).
+    pub idle_s: u32,
+    /// Seconds between probes (TCP_KEEPINTVL).
+    pub interval_s: u32,
+    /// Probes without an answer after which the peer counts as dead (TCP_KEEPCNT).
+    pub probes: u32,
 }
 
 /// Who ends a client's connection, and how.
@@ -153,6 +202,9 @@ pub enum Close {
     /// The client shuts down its sending half and holds the rest: FIN_WAIT2 without a time-out while the server
     /// doesn't close.
     HalfClose,
+    /// The client, when its send buffer stays full (see [`Client::unsent_bytes`]): an orphan in FIN_WAIT1. Needs
+    /// [`Behaviour::NeverRead`].
+    WithUnsent,
 }
 
 /// A server: listens, and treats what it accepts in one way or another.
@@ -171,6 +223,12 @@ pub struct Server {
     pub reuseaddr: bool,
     /// With more than 1: so many SO_REUSEPORT sockets for each address.
     pub reuseport: usize,
+    /// Try again every 200 ms while it can't listen, counting the failures, instead of giving up.
+    pub retry_bind: bool,
+    /// Set SO_KEEPALIVE on what it accepts.
+    pub keepalive: bool,
+    /// Set SO_KEEPALIVE with these times; with `keepalive` alone, the host's sysctls say when probes are sent.
+    pub keepalive_times: Option<KeepaliveTimes>,
     /// What it does with connections.
     pub behaviour: Behaviour,
     /// Answer once for so many bytes received; 0 answers nothing (and closes at once, where it closes first).
@@ -192,6 +250,9 @@ impl Default for Server {
             backlog: 4096,
             reuseaddr: true,
             reuseport: 1,
+            retry_bind: false,
+            keepalive: false,
+            keepalive_times: None,
             behaviour: Behaviour::Echo,
             request_bytes: 64,
             response_bytes: 64,
@@ -274,6 +335,59 @@ impl Default for Sockets {
     }
 }
 
+/// A real server, such as nginx, run in the foreground.
+///
+/// It gets a fresh private folder as its working directory, `/dev/null` to read from, and a PID namespace of its own,
+/// so that it ends with everything that it started. It must not change its user: the kernel would then no longer end
+/// it with its actor. `release` does nothing here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Program {
+    /// The actor's name; the program keeps its own.
+    pub comm: String,
+    /// The limit of descriptors; the hard limit when absent.
+    pub nofile: Option<u64>,
+    /// The program: a name that is looked up ([`Program::find`]), or a path.
+    pub program: String,
+    /// Debian's package of it; the program's name when empty.
+    pub package: String,
+    /// Its arguments. `{dir}` stands for its folder.
+    pub args: Vec<String>,
+    /// Files to write into the folder: path inside it → content. `{dir}` stands for the folder there, too.
+    pub files: BTreeMap<String, String>,
+    /// It is ready when these addresses listen; at once when there are none.
+    pub ready: Vec<SocketAddr>,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Program {
+            comm: "lab-program".into(),
+            nofile: None,
+            program: String::new(),
+            package: String::new(),
+            args: Vec::new(),
+            files: BTreeMap::new(),
+            ready: Vec::new(),
+        }
+    }
+}
+
+impl Program {
+    /// Where the program is installed: looked up in PATH, and in the `sbin` folders that a user's PATH may lack.
+    pub fn find(&self) -> Option<PathBuf> {
+        if self.program.contains('/') {
+            return Some(PathBuf::from(&self.program)).filter(|path| path.is_file());
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+        std::env::split_paths(&path)
+            .chain(sbin)
+            .map(|dir| dir.join(&self.program))
+            .find(|path| path.is_file())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,5 +406,23 @@ mod tests {
                 .unwrap();
         assert_eq!(spec.comm(), "lab-server");
         assert!(serde_json::from_str::<ActorSpec>(r#"{"kind":"client","clsoe":"abort"}"#).is_err());
+        let spec: ActorSpec = serde_json::from_str(
+            r#"{"kind":"server","keepalive":true,"keepalive_times":{"idle_s":6,"interval_s":1,"probes":3}}"#,
+        )
+        .unwrap();
+        let ActorSpec::Server(server) = &spec else { panic!("{spec:?}") };
+        assert_eq!(server.keepalive_times, Some(KeepaliveTimes { idle_s: 6, interval_s: 1, probes: 3 }));
+        let spec: ActorSpec =
+            serde_json::from_str(r#"{"kind":"program","comm":"web","files":{"a":"b"}}"#).unwrap();
+        assert_eq!(spec.comm(), "web");
+    }
+
+    #[test]
+    fn programs_are_looked_up() {
+        let program = |program: &str| Program { program: program.into(), ..Program::default() };
+        assert!(program("sh").find().is_some_and(|path| path.ends_with("sh")));
+        assert_eq!(program("/bin/sh").find(), Some("/bin/sh".into()));
+        assert_eq!(program("there-is-no-such-program").find(), None);
+        assert_eq!(program("/bin").find(), None);
     }
 }

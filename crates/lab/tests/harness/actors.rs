@@ -3,31 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::common::{PATIENCE, assert_states, launcher, pair, sockets_of, start, wait_for, world};
-use linger_lab::{Actor, Behaviour, Bound, Client, Close, Error, Host, Outcome, Server, Sockets};
-
-const SERVER: &str = "10.77.0.2:80";
+use crate::common::{
+    PATIENCE, SERVER, assert_states, client, launcher, pair, run, server, sockets_of, start, wait_for, world,
+};
+use linger_lab::{Behaviour, Bound, Client, Close, Error, Host, Outcome, Server, Sockets};
 
 /// Makes the host's TIME_WAIT sockets stay whatever comes. Two CPUs may reorder a link's segments; an old one that
 /// reaches TIME_WAIT is answered, the peer that has forgotten the connection resets it, and one is missing (RFC 1337).
 fn keep_time_wait(host: &Host) {
     host.sysctl("net.ipv4.tcp_rfc1337", "1").unwrap();
-}
-
-fn server() -> Server {
-    Server { listen: vec![SERVER.parse().unwrap()], ..Server::default() }
-}
-
-fn client(connections: u64) -> Client {
-    Client { targets: vec![SERVER.parse().unwrap()], connections, ..Client::default() }
-}
-
-/// Runs a client to the end of its work.
-fn run(host: &Host, spec: Client) -> (Actor, Outcome) {
-    let actor = start(host, spec);
-    actor.go().unwrap();
-    let outcome = actor.done(PATIENCE).unwrap();
-    (actor, outcome)
 }
 
 #[track_caller]

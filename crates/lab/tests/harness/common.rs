@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use linger_lab::{Actor, ActorSpec, Host, Launcher, World};
+use linger_lab::{Actor, ActorSpec, Client, Host, Launcher, Outcome, Server, World};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,6 +36,25 @@ pub fn start(host: &Host, spec: impl Into<ActorSpec>) -> Actor {
     let actor = host.spawn(&launcher(), &spec.into()).unwrap();
     actor.ready(PATIENCE).unwrap();
     actor
+}
+
+/// Where the server of most tests is, in a [`pair`].
+pub const SERVER: &str = "10.77.0.2:80";
+
+pub fn server() -> Server {
+    Server { listen: vec![SERVER.parse().unwrap()], ..Server::default() }
+}
+
+pub fn client(connections: u64) -> Client {
+    Client { targets: vec![SERVER.parse().unwrap()], connections, ..Client::default() }
+}
+
+/// Runs a client to the end of its work.
+pub fn run(host: &Host, spec: Client) -> (Actor, Outcome) {
+    let actor = start(host, spec);
+    actor.go().unwrap();
+    let outcome = actor.done(PATIENCE).unwrap();
+    (actor, outcome)
 }
 
 /// Waits until the host's TCP states, without listeners, are these.

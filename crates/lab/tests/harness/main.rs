@@ -2,6 +2,8 @@
 
 mod actors;
 mod common;
+mod incidents;
 mod load;
+mod programs;
 mod vanish;
 mod world;
