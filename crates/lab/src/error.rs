@@ -75,6 +75,26 @@ pub enum Error {
         /// How long.
         timeout: Duration,
     },
+    /// Something of a host could not be read.
+    #[error("host {host}: {what}")]
+    Unreadable {
+        /// The host's name.
+        host: String,
+        /// What, and why.
+        what: String,
+    },
+    /// A run would harm this machine, or be disturbed by it.
+    #[error("refused to run: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// A run was ended because it did not keep to its limits.
+    #[error("stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
 }
 
 fn humane(timeout: &Duration) -> String {

@@ -32,6 +32,8 @@ mod error;
 mod load;
 mod measure;
 mod rtnl;
+pub mod run;
+pub mod scenario;
 mod socket;
 pub mod sysctl;
 mod world;

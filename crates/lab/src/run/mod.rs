@@ -1,0 +1,364 @@
+//! Running a scenario: build its hosts, play its phases, look while it happens, compare with what was expected.
+
+mod machine;
+mod report;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use linger_model::report::{Report, Severity};
+use linger_model::snapshot::Counters;
+
+pub use machine::{Machine, admit};
+pub use report::{ActorReport, Expectation, Found, HostReport, RUN_SCHEMA, RunReport, StateSeries};
+use watch::Watch;
+
+use crate::scenario::{Check, Condition, Metric, Phase, Scenario, plain};
+use crate::{Actor, ActorSpec, Error, Host, Launcher, Outcome, World};
+
+/// How long an actor may take to be ready or to end: programs such as nginx included, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often conditions are looked at.
+const TICK: Duration = Duration::from_millis(25);
+
+/// What the lab needs from the command: `linger check` inside hosts.
+pub trait Checker: Sync {
+    /// Looks at the hosts at the same time; a report for each, in their order. Findings about the whole machine are
+    /// wanted only where the scenario changes it.
+    ///
+    /// # Errors
+    /// When it could not look.
+    fn check(&self, hosts: &[Host], check: &Check, whole_machine: bool) -> Result<Vec<Report>, Error>;
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// What it does now: a phase's name, or `building`.
+    pub phase: &'a str,
+    /// The number of the phase, from 1; 0 before the first.
+    pub number: usize,
+    /// How many phases there are.
+    pub of: usize,
+    /// Since the beginning.
+    pub elapsed: Duration,
+    /// Sockets of all hosts at the last look.
+    pub sockets: u64,
+}
+
+/// What a run needs beside its scenario.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// The program that actors are started from.
+    pub launcher: &'a Launcher,
+    /// How hosts are checked.
+    pub checker: &'a dyn Checker,
+    /// Called often while it runs.
+    pub progress: &'a (dyn Fn(&Progress<'_>) + Sync),
+    /// The machine is thrown away afterwards: settings that are the whole machine's may be changed.
+    pub is_disposable: bool,
+}
+
+/// Runs a scenario. When it returns, and when this process ends in whatever way, nothing is left of it.
+///
+/// # Errors
+/// When it could not run: privileges, a program that isn't installed, a machine setting on a machine that is kept, an
+/// actor that failed, a limit that was passed. What was seen and not expected is no error but in the report.
+pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Error> {
+    let start = Instant::now();
+    let tell = |phase: &str, number: usize, sockets: u64| {
+        let of = scenario.phases.len();
+        (options.progress)(&Progress { phase, number, of, elapsed: start.elapsed(), sockets });
+    };
+    tell("building", 0, 0);
+    let _machine = machine::Settings::apply(scenario, options.is_disposable)?;
+    let world = build(scenario)?;
+    let hosts = world.hosts();
+    let watch = Watch::start(&hosts, &scenario.limits)?;
+    let mut stage = Stage {
+        scenario,
+        options,
+        hosts: &hosts,
+        before: counters(&hosts)?,
+        actors: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
+        watch,
+    };
+    for (name, part) in &scenario.actors {
+        if !part.is_late {
+            stage.spawn(name)?;
+        }
+    }
+    let mut reports = Vec::new();
+    for (index, phase) in scenario.phases.iter().enumerate() {
+        let tell = |sockets| tell(&phase.name, index + 1, sockets);
+        if let Some(found) = stage.play(phase, &tell)? {
+            reports = found;
+        }
+    }
+    stage.finish(reports, start)
+}
+
+fn build(scenario: &Scenario) -> Result<World, Error> {
+    let world = World::new();
+    let mut hosts = BTreeMap::new();
+    for (name, _) in &scenario.hosts {
+        hosts.insert(name.as_str(), world.host(name)?);
+    }
+    for link in &scenario.links {
+        world.link(
+            &hosts[link.a.host.as_str()],
+            &hosts[link.b.host.as_str()],
+            &link.a.address,
+            &link.b.address,
+        )?;
+    }
+    for (name, spec) in &scenario.hosts {
+        let host = &hosts[name.as_str()];
+        for (device, addresses) in &spec.address {
+            addresses.iter().try_for_each(|address| host.add_address(device, address))?;
+        }
+        if spec.forward {
+            host.forward()?;
+        }
+        for (network, via) in &spec.route {
+            match network.as_str() {
+                "default" => host.default_route(via)?,
+                network => host.route(network, via)?,
+            }
+        }
+        spec.sysctl.iter().try_for_each(|(key, value)| host.sysctl(key, value))?;
+        if let Some(rules) = &spec.nft {
+            host.nft(rules)?;
+        }
+    }
+    Ok(world)
+}
+
+fn counters(hosts: &[Host]) -> Result<Vec<Counters>, Error> {
+    let read = |host: &Host| {
+        host.run(linger_collect::counters)?
+            .map_err(|gap| Error::Unreadable { host: host.name().to_owned(), what: gap.to_string() })
+    };
+    hosts.iter().map(read).collect()
+}
+
+/// A run while it is under way.
+struct Stage<'a> {
+    scenario: &'a Scenario,
+    options: &'a Options<'a>,
+    hosts: &'a [Host],
+    /// Counters at the start, by host.
+    before: Vec<Counters>,
+    actors: BTreeMap<&'a str, Actor>,
+    /// Of actors that have ended.
+    outcomes: BTreeMap<&'a str, Outcome>,
+    watch: Watch,
+}
+
+impl<'a> Stage<'a> {
+    fn host(&self, name: &str) -> Result<&'a Host, Error> {
+        self.hosts.iter().find(|host| host.name() == name).ok_or_else(|| unknown("host", name))
+    }
+
+    fn actor(&self, name: &str) -> Result<&Actor, Error> {
+        self.actors.get(name).ok_or_else(|| unknown("running actor", name))
+    }
+
+    fn spawn(&mut self, name: &'a str) -> Result<(), Error> {
+        let part = self.scenario.actor(name).ok_or_else(|| unknown("actor", name))?;
+        let actor = self.host(&part.host)?.spawn(self.options.launcher, &part.spec)?;
+        // One that tries again and again is not ready before it succeeds.
+        if !matches!(&part.spec, ActorSpec::Server(server) if server.retry_bind) {
+            actor.ready(PATIENCE)?;
+        }
+        self.actors.insert(name, actor);
+        Ok(())
+    }
+
+    /// Plays one phase; the reports, if it checks.
+    fn play(&mut self, phase: &'a Phase, tell: &dyn Fn(u64)) -> Result<Option<Vec<Report>>, Error> {
+        tell(self.watch.sockets());
+        for (host, settings) in &phase.sysctl {
+            let host = self.host(host)?;
+            settings.iter().try_for_each(|(key, value)| host.sysctl(key, value))?;
+        }
+        for (host, rules) in &phase.nft {
+            self.host(host)?.nft(rules)?;
+        }
+        for (devices, is_up) in [(&phase.link_down, false), (&phase.link_up, true)] {
+            for device in devices {
+                let (host, device) = device.split_once(':').ok_or_else(|| unknown("interface", device))?;
+                self.host(host)?.set_link(device, is_up)?;
+            }
+        }
+        for name in &phase.release {
+            self.actor(name)?.release()?;
+        }
+        for name in &phase.stop {
+            let actor = self.actors.remove(name.as_str()).ok_or_else(|| unknown("running actor", name))?;
+            self.outcomes.insert(name, actor.stop(PATIENCE)?);
+        }
+        for name in &phase.spawn {
+            self.spawn(name)?;
+        }
+        for name in &phase.begin {
+            self.actor(name)?.go()?;
+        }
+        self.wait(tell, || {
+            for name in &phase.done {
+                if !self.actor(name)?.is_done()? {
+                    return Ok(false);
+                }
+            }
+            for condition in &phase.until {
+                if !self
+                    .read(condition)?
+                    .is_some_and(|seen| condition.comparison.holds(seen, condition.number))
+                {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        let held = Instant::now();
+        let pause = Duration::from_secs_f64(phase.seconds);
+        self.wait(tell, || Ok(held.elapsed() >= pause))?;
+        let Some(check) = &phase.check else { return Ok(None) };
+        let whole_machine = !self.scenario.machine.is_empty();
+        // Shown while it looks, which takes seconds.
+        let reports = thread::scope(|scope| {
+            let look = scope.spawn(|| self.options.checker.check(self.hosts, check, whole_machine));
+            while !look.is_finished() {
+                tell(self.watch.sockets());
+                thread::sleep(TICK);
+            }
+            look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        self.watch.verify()?;
+        Ok(Some(reports))
+    }
+
+    fn wait(
+        &self,
+        tell: &dyn Fn(u64),
+        mut is_over: impl FnMut() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        loop {
+            self.watch.verify()?;
+            if is_over()? {
+                return Ok(());
+            }
+            tell(self.watch.sockets());
+            thread::sleep(TICK);
+        }
+    }
+
+    /// What a condition speaks of; `None` for a counter that this kernel doesn't have.
+    fn read(&self, condition: &Condition) -> Result<Option<f64>, Error> {
+        let number = |it: u64| Some(it as f64);
+        if condition.metric.is_of_host() {
+            let index = self.hosts.iter().position(|host| host.name() == condition.subject);
+            let index = index.ok_or_else(|| unknown("host", &condition.subject))?;
+            return Ok(match &condition.metric {
+                Metric::State(state) => number(self.watch.now(index, *state)),
+                Metric::Peak(state) => number(self.watch.peak(index, *state)),
+                Metric::Counter(name) => {
+                    let now = counters(&self.hosts[index..=index])?;
+                    let rise = |now: u64| now - self.before[index].get(name).copied().unwrap_or(0).min(now);
+                    now[0].get(name).and_then(|it| number(rise(*it)))
+                }
+                _ => None,
+            });
+        }
+        let outcome = self.outcome(&condition.subject)?;
+        Ok(match &condition.metric {
+            Metric::Attempted => number(outcome.attempted),
+            Metric::Succeeded => number(outcome.succeeded),
+            Metric::Failed => number(outcome.failed()),
+            Metric::Held => number(outcome.held),
+            Metric::Leaked => number(outcome.leaked),
+            Metric::Ended => number(outcome.ended),
+            Metric::Errno(name) => number(outcome.errors.get(name).copied().unwrap_or(0)),
+            _ => None,
+        })
+    }
+
+    fn outcome(&self, name: &str) -> Result<Outcome, Error> {
+        match (self.actors.get(name), self.outcomes.get(name)) {
+            (Some(actor), _) => actor.outcome_so_far(),
+            (None, Some(outcome)) => Ok(outcome.clone()),
+            // Not spawned in this run.
+            (None, None) => Ok(Outcome::default()),
+        }
+    }
+
+    fn finish(self, reports: Vec<Report>, start: Instant) -> Result<RunReport, Error> {
+        self.watch.look()?;
+        let after = counters(self.hosts)?;
+        let mut actors = Vec::new();
+        for (name, part) in &self.scenario.actors {
+            actors.push(ActorReport::new(name, part, &self.outcome(name)?));
+        }
+        let mut expectations = Vec::new();
+        for condition in &self.scenario.expect.measured {
+            let seen = self.read(condition)?;
+            let is_met = seen.is_some_and(|seen| condition.comparison.holds(seen, condition.number));
+            expectations.push(Expectation { what: condition.to_string(), seen, is_met });
+        }
+        let none = Vec::new();
+        let mut hosts = Vec::new();
+        for (index, (host, report)) in self.hosts.iter().zip(reports).enumerate() {
+            let wanted = self.scenario.expect.findings.get(host.name()).unwrap_or(&none);
+            let found: Vec<Found> = report
+                .findings
+                .iter()
+                .map(|it| Found {
+                    code: it.code.clone(),
+                    severity: it.severity,
+                    summary: it.summary.clone(),
+                    is_expected: wanted.contains(&it.code) || it.severity < Severity::Warning,
+                })
+                .collect();
+            let missing = wanted
+                .iter()
+                .filter(|code| report.findings.iter().all(|it| it.code != **code))
+                .cloned()
+                .collect();
+            let risen = after[index].iter().filter_map(|(name, now)| {
+                let rise = now.checked_sub(self.before[index].get(name).copied().unwrap_or(0))?;
+                (rise > 0 && name.starts_with("Tcp")).then(|| (name.clone(), rise))
+            });
+            hosts.push(HostReport {
+                name: host.name().to_owned(),
+                states: self.watch.series(index),
+                counters: risen.collect(),
+                findings: found,
+                missing,
+                report,
+            });
+        }
+        let as_expected = expectations.iter().all(|it| it.is_met)
+            && hosts
+                .iter()
+                .all(|it| it.missing.is_empty() && it.findings.iter().all(|found| found.is_expected));
+        Ok(RunReport {
+            schema: RUN_SCHEMA,
+            scenario: self.scenario.name.clone(),
+            title: self.scenario.title.clone(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            as_expected,
+            seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            params: self.scenario.params.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
+            hosts,
+            actors,
+            expectations,
+        })
+    }
+}
+
+fn unknown(what: &'static str, name: &str) -> Error {
+    Error::Malformed { what, text: name.to_owned(), why: "there is none of this name now".into() }
+}

@@ -1,0 +1,192 @@
+//! The eye on a run: states over time, and the limits it must keep to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use linger_collect::{ALL_STATES, Walk, walk, walk_proc};
+use linger_model::{State, StateCounts};
+use linger_wire::sock_diag::Extensions;
+
+use super::StateSeries;
+use crate::scenario::Limits;
+use crate::{Error, Host};
+
+/// How often it looks, unless that costs more than a tenth of the time.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Columns of a series.
+const COLUMNS: usize = 60;
+/// How far a run may pass what its scenario says it needs: a loaded machine is slow.
+const SLACK: f64 = 3.0;
+
+/// Looks at the hosts again and again, on a thread of its own, until it is dropped.
+pub(super) struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    hosts: Vec<Host>,
+    limits: Limits,
+    start: Instant,
+    is_over: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// By look, then by host.
+    looks: Vec<Vec<StateCounts>>,
+    /// What stopped the run.
+    failed: Option<String>,
+}
+
+impl Watch {
+    pub(super) fn start(hosts: &[Host], limits: &Limits) -> Result<Watch, Error> {
+        let shared = Arc::new(Shared {
+            hosts: hosts.to_vec(),
+            limits: *limits,
+            start: Instant::now(),
+            is_over: AtomicBool::new(false),
+            seen: Mutex::default(),
+        });
+        shared.look()?;
+        let watched = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("lab-watch".into()).spawn(move || {
+            while !watched.is_over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                if let Err(error) = watched.look() {
+                    watched.seen().failed.get_or_insert(error.to_string());
+                }
+                thread::park_timeout(INTERVAL.max(start.elapsed() * 10));
+            }
+        });
+        let thread = thread.map_err(|source| Error::Host {
+            host: String::new(),
+            operation: "start",
+            subject: "the thread that watches".into(),
+            source,
+        })?;
+        Ok(Watch { shared, thread: Some(thread) })
+    }
+
+    /// Looks now.
+    pub(super) fn look(&self) -> Result<(), Error> {
+        self.shared.look()
+    }
+
+    /// Whether the run keeps to its limits.
+    pub(super) fn verify(&self) -> Result<(), Error> {
+        let Limits { sockets, seconds, .. } = self.shared.limits;
+        if let Some(reason) = self.shared.seen().failed.clone() {
+            return Err(Error::Stopped { reason });
+        }
+        let (now, elapsed) = (self.sockets(), self.shared.start.elapsed().as_secs_f64());
+        if now as f64 > sockets as f64 * 1.5 {
+            let reason = format!("it has {now} sockets, and its scenario allows {sockets} (limits.sockets)");
+            return Err(Error::Stopped { reason });
+        }
+        if elapsed > seconds * SLACK {
+            let reason =
+                format!("it takes {elapsed:.0} s, and its scenario allows {seconds} (limits.seconds)");
+            return Err(Error::Stopped { reason });
+        }
+        Ok(())
+    }
+
+    /// Sockets of all hosts, at the last look.
+    pub(super) fn sockets(&self) -> u64 {
+        self.shared.seen().looks.last().map_or(0, |look| look.iter().map(StateCounts::total).sum())
+    }
+
+    pub(super) fn now(&self, host: usize, state: State) -> u64 {
+        self.shared.seen().looks.last().map_or(0, |look| look[host].count(state))
+    }
+
+    pub(super) fn peak(&self, host: usize, state: State) -> u64 {
+        self.shared.seen().looks.iter().map(|look| look[host].count(state)).max().unwrap_or(0)
+    }
+
+    pub(super) fn series(&self, host: usize) -> Vec<StateSeries> {
+        let seen = self.shared.seen();
+        State::ALL
+            .iter()
+            .filter_map(|state| {
+                let counts: Vec<u64> = seen.looks.iter().map(|look| look[host].count(*state)).collect();
+                let peak = *counts.iter().max()?;
+                let last = *counts.last()?;
+                (peak > 0).then(|| StateSeries {
+                    state: *state,
+                    counts: squeeze(&counts, COLUMNS),
+                    peak,
+                    last,
+                })
+            })
+            .collect()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> Result<(), Error> {
+        let look = self.hosts.iter().map(states).collect::<Result<Vec<_>, _>>()?;
+        self.seen().looks.push(look);
+        Ok(())
+    }
+}
+
+/// A host's sockets by state; bound ones that neither listen nor are connected are left out, as in `ss -a`.
+fn states(host: &Host) -> Result<StateCounts, Error> {
+    let wanted = Walk { states: ALL_STATES, extensions: Extensions::NONE, filter: None };
+    let count = || {
+        let mut counts = StateCounts::default();
+        if walk(&wanted, |socket| counts.add(socket.state)).is_err() {
+            counts = StateCounts::default();
+            walk_proc(&wanted, |socket| counts.add(socket.state))?;
+        }
+        Ok(counts)
+    };
+    let counted: Result<StateCounts, linger_collect::WalkError> = host.run(count)?;
+    counted.map_err(|error| Error::Unreadable { host: host.name().to_owned(), what: error.to_string() })
+}
+
+/// At most so many columns, each the largest of its part.
+fn squeeze(counts: &[u64], columns: usize) -> Vec<u64> {
+    if counts.len() <= columns {
+        return counts.to_vec();
+    }
+    (0..columns)
+        .map(|column| {
+            let (from, to) = (column * counts.len() / columns, (column + 1) * counts.len() / columns);
+            counts[from..to].iter().copied().max().unwrap_or(0)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_series_keeps_its_peaks() {
+        assert_eq!(squeeze(&[1, 2, 3], 5), [1, 2, 3]);
+        assert_eq!(squeeze(&[1, 9, 3, 4, 5, 6, 7], 3), [9, 4, 7]);
+        let long: Vec<u64> = (0..1000).collect();
+        let squeezed = squeeze(&long, COLUMNS);
+        assert_eq!((squeezed.len(), squeezed.last()), (COLUMNS, Some(&999)));
+    }
+}

@@ -1,0 +1,413 @@
+//! From a TOML file to a [`Scenario`]: twin laid over it, parameters filled in, everything checked before anything runs.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
+
+use super::ranges;
+use super::{ActorPart, Expect, HostSpec, Limits, LinkEnd, LinkSpec, Metric, Phase, Scenario};
+use crate::{ActorSpec, Error};
+
+/// The largest file that is read, bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// What its user changes.
+#[derive(Debug, Clone, Default)]
+pub struct Adjust {
+    /// Parameters: name and value as written.
+    pub params: Vec<(String, String)>,
+    /// Sysctls for every host, or `host:key` for one.
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// The file, with its parameters filled in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    title: String,
+    #[serde(default)]
+    what: String,
+    #[serde(default)]
+    look: String,
+    #[serde(default)]
+    source: Vec<String>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default, deserialize_with = "settings")]
+    machine: BTreeMap<String, String>,
+    host: Table,
+    #[serde(default)]
+    links: Vec<[String; 2]>,
+    #[serde(default)]
+    actor: Table,
+    #[serde(default)]
+    phase: Vec<Phase>,
+    #[serde(default)]
+    expect: Expect,
+}
+
+/// Settings may be written as numbers, too.
+pub(super) fn settings<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let values = BTreeMap::<String, Value>::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|(key, value)| (key, plain(&value))).collect())
+}
+
+/// What lies beside the incident itself in its file.
+struct Parts {
+    base: Table,
+    params: Table,
+    twins: Table,
+    variants: Table,
+}
+
+/// Reads a scenario of a user's own file; `FILE#TWIN` is one of its twins.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn from_file(path: &Path, twin: Option<&str>, adjust: &Adjust) -> Result<Scenario, Error> {
+    let failed = |why: String| malformed(&path.display().to_string(), &why);
+    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+    if !size.is_file() || size.len() > LARGEST_FILE {
+        return Err(failed("it must be a regular file of at most 1 MiB".into()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let name = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
+    from_text(&name, &text, twin, adjust)
+}
+
+/// Reads a scenario, or one of its twins or variants.
+///
+/// # Errors
+/// What is wrong with the text, and where.
+pub fn from_text(name: &str, text: &str, twin: Option<&str>, adjust: &Adjust) -> Result<Scenario, Error> {
+    let Parts { mut base, mut params, twins, variants } = parts(name, text)?;
+    let mut twin_of = None;
+    let mut full_name = name.to_owned();
+    if let Some(twin) = twin {
+        let change = twins.get(twin).or_else(|| variants.get(twin));
+        let Some(Value::Table(change)) = change else {
+            let known: Vec<&str> = twins.keys().chain(variants.keys()).map(String::as_str).collect();
+            return Err(malformed(name, &format!("it has no twin {twin:?}; it has: {}", known.join(", "))));
+        };
+        let mut change = change.clone();
+        if let Some(Value::Table(own)) = change.remove("params") {
+            params.extend(own);
+        }
+        // Nothing is to be seen of a twin but what it says itself.
+        base.remove("expect");
+        overlay(&mut base, change);
+        full_name = format!("{name}-{twin}");
+        twin_of = twins.contains_key(twin).then(|| name.to_owned());
+    }
+    for (key, value) in &adjust.params {
+        set_param(&full_name, &mut params, key, value)?;
+    }
+    let mut filled = Value::Table(base);
+    fill(&mut filled, &params).map_err(|why| malformed(&full_name, &why))?;
+    let file: File =
+        filled.try_into().map_err(|error: toml::de::Error| malformed(&full_name, &one_line(&error)))?;
+    let scenario = build(full_name, twin_of, params, file, adjust)?;
+    check(&scenario)?;
+    Ok(scenario)
+}
+
+/// The names of a file's twins and variants.
+pub(super) fn twins(name: &str, text: &str) -> Result<Vec<String>, Error> {
+    let parts = parts(name, text)?;
+    Ok(parts.twins.keys().chain(parts.variants.keys()).cloned().collect())
+}
+
+fn parts(name: &str, text: &str) -> Result<Parts, Error> {
+    let mut base: Table =
+        text.parse().map_err(|error: toml::de::Error| malformed(name, error.to_string().trim()))?;
+    let mut take = |key: &str| match base.remove(key) {
+        None => Ok(Table::new()),
+        Some(Value::Table(table)) => Ok(table),
+        Some(_) => Err(malformed(name, &format!("`{key}` must be a table"))),
+    };
+    let (params, twins, variants) = (take("params")?, take("twin")?, take("variant")?);
+    for (group, of) in [("twin", &twins), ("variant", &variants)] {
+        if let Some((key, _)) = of.iter().find(|(_, value)| !value.is_table()) {
+            return Err(malformed(name, &format!("`{group}.{key}` must be a table")));
+        }
+    }
+    if let Some((key, _)) = params.iter().find(|(_, it)| it.is_table() || it.is_array()) {
+        return Err(malformed(name, &format!("`params.{key}` must be a number, a text or true or false")));
+    }
+    Ok(Parts { base, params, twins, variants })
+}
+
+/// Lays a change over a table: tables are merged, everything else is replaced.
+fn overlay(base: &mut Table, change: Table) {
+    for (key, value) in change {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => overlay(below, above),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn set_param(name: &str, params: &mut Table, key: &str, text: &str) -> Result<(), Error> {
+    let known: Vec<String> = params.keys().cloned().collect();
+    let Some(slot) = params.get_mut(key) else {
+        let has =
+            if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
+        return Err(malformed(name, &format!("no parameter {key:?}; {has}")));
+    };
+    let value = match slot {
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Float(_) => text.parse().ok().filter(|it: &f64| it.is_finite()).map(Value::Float),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        _ => Some(Value::String(text.to_owned())),
+    };
+    match value {
+        Some(value) => {
+            *slot = value;
+            Ok(())
+        }
+        None => Err(malformed(name, &format!("parameter {key}={text}: a value like {slot} is expected"))),
+    }
+}
+
+/// Puts parameters in their places: `"$rate"` becomes the value itself, `${rate}` inside a text its text.
+fn fill(value: &mut Value, params: &Table) -> Result<(), String> {
+    match value {
+        Value::String(text) => {
+            let whole = text.strip_prefix('$').filter(|name| is_name(name));
+            if let Some(name) = whole {
+                *value = params.get(name).cloned().ok_or_else(|| format!("no parameter {name:?}"))?;
+            } else if text.contains("${") {
+                *text = filled(text, params)?;
+            }
+            Ok(())
+        }
+        Value::Array(values) => values.iter_mut().try_for_each(|it| fill(it, params)),
+        Value::Table(table) => table.iter_mut().try_for_each(|(_, it)| fill(it, params)),
+        _ => Ok(()),
+    }
+}
+
+fn filled(text: &str, params: &Table) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').ok_or_else(|| format!("{text:?}: ${{ is never closed"))?;
+        out.push_str(before);
+        match params.get(name) {
+            Some(value) => out.push_str(&plain(value)),
+            None => return Err(format!("{text:?}: no parameter {name:?}")),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// A value without TOML's quotes.
+pub fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn build(
+    name: String,
+    twin_of: Option<String>,
+    params: Table,
+    file: File,
+    adjust: &Adjust,
+) -> Result<Scenario, Error> {
+    let wrong = |why: String| malformed(&name, &why);
+    let mut hosts = Vec::new();
+    for (host, value) in file.host {
+        let mut value = value;
+        if let Some(Value::Table(addresses)) = value.get_mut("address") {
+            for (_, of_device) in addresses.iter_mut() {
+                if let Value::Array(values) = of_device {
+                    *values = ranges::expanded(values);
+                }
+            }
+        }
+        let spec: HostSpec =
+            value.try_into().map_err(|e: toml::de::Error| wrong(format!("host.{host}: {}", one_line(&e))))?;
+        hosts.push((host, spec));
+    }
+    for (key, value) in &adjust.sysctls {
+        let (only, key) = key.split_once(':').map_or((None, key.as_str()), |(host, key)| (Some(host), key));
+        if let Some(only) = only.filter(|only| hosts.iter().all(|(host, _)| host != only)) {
+            return Err(wrong(format!("it has no host {only:?}; it has: {}", names(&hosts))));
+        }
+        for (host, spec) in &mut hosts {
+            if only.is_none_or(|only| only == host) {
+                spec.sysctl.insert(key.to_owned(), value.clone());
+            }
+        }
+    }
+    let mut actors = Vec::new();
+    for (actor, value) in file.actor {
+        let wrong = |why: &str| wrong(format!("actor.{actor}: {why}"));
+        let Value::Table(mut table) = value else { return Err(wrong("must be a table")) };
+        let Some(Value::String(host)) = table.remove("host") else {
+            return Err(wrong("`host` is missing: where it is"));
+        };
+        let is_late = match table.remove("late") {
+            None => false,
+            Some(Value::Boolean(late)) => late,
+            Some(_) => return Err(wrong("`late` must be true or false")),
+        };
+        if !table.contains_key("comm") {
+            table.insert("comm".into(), Value::String(actor.chars().take(15).collect()));
+        }
+        for key in ["targets", "listen", "sources", "ready", "ports"] {
+            if let Some(Value::Array(values)) = table.get_mut(key) {
+                *values = ranges::expanded(values);
+            }
+        }
+        let spec: ActorSpec = Value::Table(table).try_into().map_err(|e| wrong(&one_line(&e)))?;
+        actors.push((actor, ActorPart { host, is_late, spec }));
+    }
+    let mut links = Vec::new();
+    for ends in file.links {
+        let [a, b] = ends.map(|end| match end.split_once(' ') {
+            Some((host, address)) => Ok(LinkEnd { host: host.into(), address: address.trim().into() }),
+            None => Err(wrong(format!("links: {end:?}: an end is written as \"client 10.77.0.1/24\""))),
+        });
+        links.push(LinkSpec { a: a?, b: b? });
+    }
+    Ok(Scenario {
+        twin_of,
+        title: file.title,
+        what: file.what.trim().to_owned(),
+        look: file.look.trim().to_owned(),
+        source: file.source,
+        params: params.into_iter().collect(),
+        limits: file.limits,
+        machine: file.machine,
+        hosts,
+        links,
+        actors,
+        phases: file.phase,
+        expect: file.expect,
+        name,
+    })
+}
+
+/// What can be told without running it.
+fn check(scenario: &Scenario) -> Result<(), Error> {
+    let wrong = |why: String| Err(malformed(&scenario.name, &why));
+    let host = |name: &str| match scenario.has_host(name) {
+        true => Ok(()),
+        false => wrong(format!("no host {name:?}; there are: {}", names(&scenario.hosts))),
+    };
+    let actor = |name: &str, late: Option<bool>| match scenario.actor(name) {
+        Some(part) if late.is_none_or(|late| late == part.is_late) => Ok(()),
+        Some(_) => wrong(format!("actor {name:?} must have `late = true`, to be spawned in a phase")),
+        None => wrong(format!("no actor {name:?}; there are: {}", names(&scenario.actors))),
+    };
+    if scenario.hosts.is_empty() {
+        return wrong("there is no host".into());
+    }
+    for link in &scenario.links {
+        host(&link.a.host)?;
+        host(&link.b.host)?;
+    }
+    for (_, part) in &scenario.actors {
+        host(&part.host)?;
+    }
+    for phase in &scenario.phases {
+        phase.sysctl.keys().chain(phase.nft.keys()).try_for_each(|name| host(name))?;
+        for device in phase.link_down.iter().chain(&phase.link_up) {
+            let Some((name, _)) = device.split_once(':') else {
+                return wrong(format!("{device:?}: an interface is written as \"client:eth0\""));
+            };
+            host(name)?;
+        }
+        for name in phase.release.iter().chain(&phase.stop).chain(&phase.begin).chain(&phase.done) {
+            actor(name, None)?;
+        }
+        phase.spawn.iter().try_for_each(|name| actor(name, Some(true)))?;
+        if !(0.0..=3600.0).contains(&phase.seconds) {
+            return wrong(format!("phase {:?}: seconds must be 0 to 3600", phase.name));
+        }
+        if let Some(check) = &phase.check
+            && !(check.samples >= 1 && (0.05..=3600.0).contains(&check.interval))
+        {
+            return wrong(format!(
+                "phase {:?}: check needs samples and an interval of 0.05 to 3600 s",
+                phase.name
+            ));
+        }
+    }
+    if scenario.phases.iter().filter(|phase| phase.check.is_some()).count() != 1 {
+        return wrong("exactly one phase must have `check`: it says what is to be found when".into());
+    }
+    scenario.expect.findings.keys().try_for_each(|name| host(name))?;
+    let conditions = scenario.phases.iter().flat_map(|phase| &phase.until).chain(&scenario.expect.measured);
+    for condition in conditions {
+        if condition.metric.is_of_host() {
+            host(&condition.subject)?;
+        } else {
+            actor(&condition.subject, None)?;
+        }
+        // Whether this kernel has it is seen when it runs.
+        if let Metric::Counter(name) = &condition.metric
+            && !["Tcp.", "TcpExt.", "Ip.", "IpExt."].iter().any(|group| name.starts_with(group))
+        {
+            return wrong(format!("{name:?} is no counter; they are written as TcpExt.ListenOverflows"));
+        }
+    }
+    let limits = &scenario.limits;
+    if !(limits.seconds > 0.0 && limits.seconds <= 3600.0) {
+        return wrong("limits.seconds must be above 0 and at most 3600".into());
+    }
+    for (_, part) in &scenario.actors {
+        let outside = addresses(&part.spec).into_iter().find(|ip| !is_private(*ip));
+        if let Some(outside) = outside {
+            return wrong(format!(
+                "{outside} is a public address; a lab uses loopback and private addresses (10.0.0.0/8, fd00::/8)"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The addresses that an actor goes to.
+fn addresses(spec: &ActorSpec) -> Vec<IpAddr> {
+    match spec {
+        ActorSpec::Client(client) => client.targets.iter().map(|it| it.ip()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            ip.is_private() || ip.is_loopback() || (ip.octets()[0] == 198 && ip.octets()[1] & 0xfe == 18)
+        }
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_private(ip.into()),
+            None => ip.is_loopback() || ip.is_unique_local(),
+        },
+    }
+}
+
+fn names<T>(of: &[(String, T)]) -> String {
+    of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn malformed(name: &str, why: &str) -> Error {
+    Error::Malformed { what: "scenario", text: name.to_owned(), why: why.to_owned() }
+}
