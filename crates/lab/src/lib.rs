@@ -31,6 +31,7 @@ mod deny;
 mod error;
 mod load;
 mod measure;
+pub mod myths;
 mod rtnl;
 pub mod run;
 pub mod scenario;

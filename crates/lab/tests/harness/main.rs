@@ -4,6 +4,7 @@ mod actors;
 mod common;
 mod incidents;
 mod load;
+mod myths;
 mod programs;
 mod vanish;
 mod world;
