@@ -83,6 +83,9 @@ declare_rule! {
     ]
 }
 
+/// Descriptors above its limit that a process may have from who started it, such as a lock or a log.
+const INHERITED: u64 = 3;
+
 fn check(cx: &Context<'_>) -> Outcome {
     let host = cx.now().host.files.as_ref();
     let mut findings: Vec<Finding> =
@@ -99,11 +102,12 @@ fn check(cx: &Context<'_>) -> Outcome {
                 else {
                     continue;
                 };
-                let used = fraction(process.fds, limit);
-                // The limit bounds numbers, not how many there are: a limit lowered later leaves more open than it says.
-                if process.fds > limit {
+                // The limit bounds numbers, not how many there are: a limit lowered later leaves more open than it says. A
+                // few may be inherited ones with high numbers.
+                if process.fds > limit + INHERITED {
                     continue;
                 }
+                let used = fraction(process.fds.min(limit), limit);
                 if fullest.is_none_or(|(most, _)| used > most) {
                     fullest = Some((used, process));
                 }
@@ -448,6 +452,7 @@ mod tests {
             assert_eq!(severity([server(1.0, 9, limit)]), None, "{limit:?}");
         }
         assert_eq!(severity([server(1.0, 2000, Some(1024))]), None, "lowered after they were opened");
+        assert_eq!(severity([server(1.0, 1025, Some(1024))]), Some(Severity::Critical), "one is inherited");
     }
 
     #[test]
