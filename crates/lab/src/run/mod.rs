@@ -85,6 +85,7 @@ pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Erro
         actors: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         watch,
+        missed: Vec::new(),
     };
     for (name, part) in &scenario.actors {
         if !part.is_late {
@@ -156,6 +157,8 @@ struct Stage<'a> {
     /// Of actors that have ended.
     outcomes: BTreeMap<&'a str, Outcome>,
     watch: Watch,
+    /// What phases waited for in vain.
+    missed: Vec<Expectation>,
 }
 
 impl<'a> Stage<'a> {
@@ -207,22 +210,11 @@ impl<'a> Stage<'a> {
         for name in &phase.begin {
             self.actor(name)?.go()?;
         }
-        self.wait(tell, || {
-            for name in &phase.done {
-                if !self.actor(name)?.is_done()? {
-                    return Ok(false);
-                }
-            }
-            for condition in &phase.until {
-                if !self
-                    .read(condition)?
-                    .is_some_and(|seen| condition.comparison.holds(seen, condition.number))
-                {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })?;
+        // What does not come about in the scenario's time is told at the end; a setting may well prevent it.
+        let is_late = || self.watch.elapsed().as_secs_f64() > self.scenario.limits.seconds;
+        self.wait(tell, || Ok(is_late() || self.missed(phase)?.is_empty()))?;
+        let missed = self.missed(phase)?;
+        self.missed.extend(missed);
         let held = Instant::now();
         let pause = Duration::from_secs_f64(phase.seconds);
         self.wait(tell, || Ok(held.elapsed() >= pause))?;
@@ -239,6 +231,27 @@ impl<'a> Stage<'a> {
         })?;
         self.watch.verify()?;
         Ok(Some(reports))
+    }
+
+    /// What the phase waits for and is not there yet.
+    fn missed(&self, phase: &Phase) -> Result<Vec<Expectation>, Error> {
+        let mut missed = Vec::new();
+        let mut miss = |what: String, seen| {
+            let what = format!("phase \"{}\": {what}", phase.name);
+            missed.push(Expectation { what, seen, is_met: false });
+        };
+        for name in &phase.done {
+            if !self.actor(name)?.is_done()? {
+                miss(format!("{name} is done"), None);
+            }
+        }
+        for condition in &phase.until {
+            let seen = self.read(condition)?;
+            if !condition.is_met_by(seen) {
+                miss(condition.to_string(), seen);
+            }
+        }
+        Ok(missed)
     }
 
     fn wait(
@@ -302,10 +315,10 @@ impl<'a> Stage<'a> {
         for (name, part) in &self.scenario.actors {
             actors.push(ActorReport::new(name, part, &self.outcome(name)?));
         }
-        let mut expectations = Vec::new();
+        let mut expectations = self.missed.clone();
         for condition in &self.scenario.expect.measured {
             let seen = self.read(condition)?;
-            let is_met = seen.is_some_and(|seen| condition.comparison.holds(seen, condition.number));
+            let is_met = condition.is_met_by(seen);
             expectations.push(Expectation { what: condition.to_string(), seen, is_met });
         }
         let none = Vec::new();

@@ -82,7 +82,7 @@ impl Watch {
         if let Some(reason) = self.shared.seen().failed.clone() {
             return Err(Error::Stopped { reason });
         }
-        let (now, elapsed) = (self.sockets(), self.shared.start.elapsed().as_secs_f64());
+        let (now, elapsed) = (self.sockets(), self.elapsed().as_secs_f64());
         if now as f64 > sockets as f64 * 1.5 {
             let reason = format!("it has {now} sockets, and its scenario allows {sockets} (limits.sockets)");
             return Err(Error::Stopped { reason });
@@ -93,6 +93,11 @@ impl Watch {
             return Err(Error::Stopped { reason });
         }
         Ok(())
+    }
+
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.shared.start.elapsed()
     }
 
     /// Sockets of all hosts, at the last look.

@@ -81,6 +81,13 @@ impl Comparison {
     }
 }
 
+impl Condition {
+    /// Whether it holds of what was seen; what could not be seen meets nothing.
+    pub fn is_met_by(&self, seen: Option<f64>) -> bool {
+        seen.is_some_and(|seen| self.comparison.holds(seen, self.number))
+    }
+}
+
 impl Metric {
     /// Whether it is read off a host, not off an actor.
     pub fn is_of_host(&self) -> bool {

@@ -37,6 +37,9 @@ const LIBRARY: &[Entry] = scenarios![
     "deaf-receiver",
     "restart",
     "unanswered",
+    "conntrack-full",
+    "memory-pressure",
+    "orphans",
 ];
 
 /// The file of a scenario of the library, which is also that of its twins.

@@ -196,6 +196,11 @@ impl Scenario {
         self.actors.iter().find(|(actor, _)| actor == name).map(|(_, part)| part)
     }
 
+    /// Whether it must not run beside others: it keeps the processors busy, or changes what they share.
+    pub fn runs_alone(&self) -> bool {
+        self.limits.busy || !self.machine.is_empty()
+    }
+
     /// Whether it loads nftables rules.
     pub fn needs_nft(&self) -> bool {
         self.hosts.iter().any(|(_, host)| host.nft.is_some())
