@@ -1,5 +1,9 @@
 //! What can be asked. Parsing does no work.
 
+mod lab;
+
+pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
+
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -41,8 +45,9 @@ pub enum Color {
 pub fn offer_what_is_shown(error: &mut clap::Error) {
     let Some(ContextValue::Strings(offered)) = error.get(ContextKind::SuggestedSubcommand) else { return };
     let cli = Cli::command();
-    let is_shown = |name: &&String| cli.find_subcommand(name).is_some_and(|it| !it.is_hide_set());
-    let shown: Vec<String> = offered.iter().filter(is_shown).cloned().collect();
+    let commands = || cli.get_subcommands().flat_map(|it| std::iter::once(it).chain(it.get_subcommands()));
+    let is_hidden = |name: &&String| commands().any(|it| it.get_name() == name.as_str() && it.is_hide_set());
+    let shown: Vec<String> = offered.iter().filter(|name| !is_hidden(name)).cloned().collect();
     if shown.is_empty() {
         error.remove(ContextKind::SuggestedSubcommand);
     } else {
@@ -68,6 +73,12 @@ pub enum Command {
     /// Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel
     #[command(after_long_help = EXPLAIN_EXAMPLES, after_help = "Examples:\n  linger explain TIME_WAIT\n  linger explain tcp_tw_reuse EADDRNOTAVAIL\n\nMore with --help.")]
     Explain(ExplainArgs),
+    /// Reproduce incidents on this kernel, in network namespaces that vanish
+    #[command(
+        after_help = "Examples:\n  linger lab list\n  linger lab run short-connections\n\nMore with --help.",
+        after_long_help = LAB_EXAMPLES
+    )]
+    Lab(LabArgs),
     /// Print every threshold with its default, as a configuration file
     #[command(after_help = "Examples:\n  linger config > linger.toml\n  linger check --config linger.toml")]
     Config,
@@ -115,6 +126,18 @@ pub enum SchemaName {
     Ports,
     /// `linger listeners`
     Listeners,
+    /// `linger lab list`
+    LabList,
+    /// `linger lab show`
+    LabShow,
+    /// `linger lab run`
+    LabRun,
+    /// `linger lab run` of several scenarios
+    LabRuns,
+    /// `linger lab compare`
+    LabCompare,
+    /// `linger lab myths`
+    LabMyths,
 }
 
 const CHECK_EXAMPLES: &str = "\
@@ -176,6 +199,19 @@ Examples:
   linger explain EADDRNOTAVAIL      an errno: which call, which causes, how to tell them apart
   linger explain bbr                a topic
   linger explain --list             everything that can be explained";
+
+const LAB_EXAMPLES: &str = "\
+Examples:
+  linger lab list                                      what there is
+  linger lab show short-connections                    hosts, actors, and what to expect
+  linger lab run short-connections                     see what the incident looks like
+  linger lab run short-connections-pool                its healthy twin
+  linger lab compare short-connections --a '' --b tcp_tw_reuse=1
+                                                       what a setting does on this kernel
+  linger lab myths                                     common beliefs, measured
+
+Everything happens in network namespaces of its own, which vanish with the
+command; nothing of this host is changed.";
 
 /// `linger check`
 #[derive(Debug, Args)]
@@ -416,6 +452,10 @@ mod tests {
                 format!("{}-short", sub.get_name()),
                 sub.clone().term_width(100).render_help().to_string(),
             ));
+            for nested in sub.get_subcommands_mut() {
+                let name = nested.get_bin_name().unwrap_or_default().replace(' ', "-");
+                pages.push((name, nested.clone().term_width(100).render_long_help().to_string()));
+            }
         }
         for (name, page) in pages {
             insta::assert_snapshot!(format!("help-{name}"), page);

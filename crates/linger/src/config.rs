@@ -61,22 +61,36 @@ fn parse(text: &str) -> anyhow::Result<Config> {
             bail!("not TOML: line {line}, column {column}: {}", brief(error.message()))
         }
     };
+    let at = |code: &str, key: Option<&str>| {
+        let line = key.map_or_else(|| line_of(text, code), |key| line_in_section(text, code, key));
+        format!("line {line}: ")
+    };
+    thresholds(&table, &at)
+}
+
+/// Thresholds of a table that is part of another file.
+pub fn of_table(table: &toml::Table) -> anyhow::Result<Config> {
+    thresholds(table, &|_, _| String::new())
+}
+
+/// Thresholds by rule code; `at` says where a section, or a key of it, is.
+fn thresholds(table: &toml::Table, at: &dyn Fn(&str, Option<&str>) -> String) -> anyhow::Result<Config> {
     let mut config = Config::default();
-    for (code, section) in &table {
-        let line = line_of(text, code);
+    for (code, section) in table {
+        let line = at(code, None);
         let Some(section) = section.as_table() else {
             let code = brief(code);
-            bail!("line {line}: {code} must be a section, [{code}], with thresholds under it")
+            bail!("{line}{code} must be a section, [{code}], with thresholds under it")
         };
         if !RULES.iter().any(|r| r.code.eq_ignore_ascii_case(code)) {
-            bail!("line {line}: {}{}", UnknownSetting::Rule(brief(code)), section_hint(code));
+            bail!("{line}{}{}", UnknownSetting::Rule(brief(code)), section_hint(code));
         }
         for (key, value) in section {
-            let line = line_in_section(text, code, key);
+            let line = at(code, Some(key));
             let number = value.as_float().or_else(|| value.as_integer().map(|i| i as f64));
             let Some(number) = number else {
                 let setting = brief(&format!("{code}.{key} = {value}"));
-                bail!("line {line}: {setting}: a threshold is a number, 0 or more")
+                bail!("{line}{setting}: a threshold is a number, 0 or more")
             };
             config.set(code, key, number).map_err(|error| {
                 let near = match &error {
@@ -84,7 +98,7 @@ fn parse(text: &str) -> anyhow::Result<Config> {
                     UnknownSetting::Threshold(_, key, known) => hint(key, known.iter().copied()),
                     UnknownSetting::Value(..) => String::new(),
                 };
-                anyhow!("line {line}: {}{near}", brief(&error.to_string()))
+                anyhow!("{line}{}{near}", brief(&error.to_string()))
             })?;
         }
     }

@@ -1,7 +1,8 @@
 //! Entering and finding network namespaces.
 //!
 //! *Architecture invariant:* this is the one place with `setns` and `unshare`, and both happen on threads
-//! of their own: no thread that called us ever changes its namespace. For the same reason everything here
+//! of their own: no thread that called us ever changes its namespace ([`enter_user_namespace`] is for the whole
+//! process, before it has threads). For the same reason everything here
 //! reads `/proc/thread-self`, since `/proc/self` and `/proc/net` are the main thread's.
 //!
 //! ```no_run
@@ -16,8 +17,10 @@ mod enter;
 mod error;
 mod find;
 mod ns;
+mod user;
 
 pub use enter::{Worker, command, create, run_in};
 pub use error::{Error, Kind};
 pub use find::{Reachable, names, reachable};
 pub use ns::{Member, Netns, Origin, Spec};
+pub use user::{enter_user_namespace, has_sys_admin};

@@ -19,7 +19,8 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     let selection = selection(args)?;
     let config = args.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
     let targets = targets::open(&args.netns)?;
-    let windows = sample(&targets.namespaces, args.samples, args.interval, &config);
+    let taken = sample(&targets.namespaces, args.samples, args.interval, &config);
+    let windows: Vec<Window> = taken.into_iter().filter_map(Window::new).collect();
     let mut reports: Vec<Report> = Vec::with_capacity(windows.len());
     for window in &windows {
         // What belongs to the host stands in the first report only.
@@ -103,9 +104,9 @@ fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
     Ok(selection)
 }
 
-/// A window for each namespace. All but the last sample are shallow: TIME_WAIT is counted, not walked. Those between
-/// the first and the last keep what a trend needs.
-fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Window> {
+/// Each namespace's snapshots, oldest first. All but the last sample are shallow: TIME_WAIT is counted, not walked.
+/// Those between the first and the last keep what a trend needs.
+pub fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Vec<Snapshot>> {
     let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
     let mut sampler = Sampler::new(SamplerOptions {
         gather: Gather::CHECK,
@@ -129,5 +130,5 @@ fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Confi
             snapshots.push(snapshot);
         }
     }
-    taken.into_iter().filter_map(Window::new).collect()
+    taken
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod lab;
 pub mod listeners;
 pub mod ports;
 pub mod states;
@@ -27,6 +28,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::Ports(args) => ports::run(&args, &style),
         Command::Listeners(args) => listeners::run(&args, &style),
         Command::Explain(args) => explain::run(&args, &style),
+        Command::Lab(args) => lab::run(&args, &style),
         Command::Config => print(&config::defaults()),
         Command::Completions { shell } => {
             let mut out = Vec::new();
@@ -134,6 +136,12 @@ fn schema(format: SchemaName) -> anyhow::Result<u8> {
         SchemaName::States => schemars::schema_for!(states::StatesReport),
         SchemaName::Ports => schemars::schema_for!(ports::PortsReport),
         SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),
+        SchemaName::LabList => schemars::schema_for!(Vec<lab::list::ListEntry>),
+        SchemaName::LabShow => schemars::schema_for!(lab::show::ShowReport),
+        SchemaName::LabRun => schemars::schema_for!(linger_lab::run::RunReport),
+        SchemaName::LabRuns => schemars::schema_for!(lab::run::Runs),
+        SchemaName::LabCompare => schemars::schema_for!(lab::compare::CompareReport),
+        SchemaName::LabMyths => schemars::schema_for!(lab::myths::MythsReport),
     };
     print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
 }

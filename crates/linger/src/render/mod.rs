@@ -1,6 +1,10 @@
 //! Showing things to a person.
 
 pub mod explain;
+pub mod lab;
+pub mod lab_compare;
+pub mod lab_myths;
+pub mod lab_show;
 pub mod listeners;
 pub mod ports;
 pub mod report;

@@ -362,12 +362,12 @@ fn the_text_fits_its_width() {
 }
 
 /// linger where everybody can run it.
-struct Public {
+pub struct Public {
     folder: tempfile::TempDir,
 }
 
 impl Public {
-    fn new() -> Public {
+    pub fn new() -> Public {
         let folder = tempfile::tempdir().unwrap();
         let public = Public { folder };
         let everybody = || std::fs::Permissions::from_mode(0o755);
@@ -377,11 +377,11 @@ impl Public {
         public
     }
 
-    fn program(&self) -> PathBuf {
+    pub fn program(&self) -> PathBuf {
         self.folder.path().join("linger")
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -389,7 +389,7 @@ impl Public {
     }
 }
 
-const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+pub const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
 #[test]
 fn without_privileges_owners_alone_are_missing() {
