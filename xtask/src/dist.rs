@@ -64,7 +64,7 @@ pub fn run(workspace: &Workspace, _: &Args) -> Result<()> {
 }
 
 /// A release binary that holds the C library.
-fn build(workspace: &Workspace, triple: &str) -> Result<PathBuf> {
+pub fn build(workspace: &Workspace, triple: &str) -> Result<PathBuf> {
     let home = |name: &str, default: &str| {
         std::env::var_os(name).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(default)))
     };

@@ -8,6 +8,7 @@ mod generated;
 mod needs;
 mod sh;
 mod test;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,7 @@ enum Command {
     Dist(dist::Args),
     /// Measure linger beside ss and netstat, as ratios
     Bench(bench::Args),
+    VmTest(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Gen(args) => generated::run(&workspace, &args),
         Command::Dist(args) => dist::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
+        Command::VmTest(args) => vm::run(&workspace, &args),
     });
     // Not anyhow's own print, which adds a backtrace where RUST_BACKTRACE is set for the tests.
     match done {

@@ -3,7 +3,9 @@
 use crate::sh;
 use crate::test::Step;
 use crate::workspace::ci;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// A program that a step needs.
@@ -11,7 +13,7 @@ pub struct Need {
     program: &'static str,
     /// Debian's package.
     package: &'static str,
-    step: Step,
+    steps: &'static [Step],
     /// What for, and so what is skipped without it.
     why: &'static str,
 }
@@ -21,22 +23,59 @@ const NEEDS: &[Need] = &[
     Need {
         program: "ss",
         package: "iproute2",
-        step: Step::Test,
+        steps: &[Step::Test],
         why: "the end-to-end tests that compare linger's counts with it",
     },
     Need {
         program: "nft",
         package: "nftables",
-        step: Step::Test,
-        why: "the end-to-end tests that drop packets (peers that do not answer, half-open connections)",
+        steps: &[Step::Test, Step::Vm],
+        why: "the tests that drop packets (peers that do not answer, half-open connections)",
     },
     Need {
         program: "unshare",
         package: "util-linux",
-        step: Step::Test,
+        steps: &[Step::Test],
         why: "the end-to-end tests inside a user namespace",
     },
-    Need { program: "g++", package: "g++", step: Step::Fuzz, why: "the fuzz smoke (libFuzzer is C++)" },
+    Need {
+        program: "nginx",
+        package: "nginx",
+        steps: &[Step::Test, Step::Vm],
+        why: "the lab's scenarios with real servers: a gateway with and without kept connections",
+    },
+    Need {
+        program: "haproxy",
+        package: "haproxy",
+        steps: &[Step::Test, Step::Vm],
+        why: "the lab's scenarios with real servers: a balancer that holds connections to few backends",
+    },
+    Need {
+        program: "redis-server",
+        package: "redis-server",
+        steps: &[Step::Test, Step::Vm],
+        why: "the lab's scenarios with real servers: one that closes idle clients",
+    },
+    Need {
+        program: "conntrack",
+        package: "conntrack",
+        steps: &[Step::Test, Step::Vm],
+        why: "the lab's scenarios that fill a conntrack table",
+    },
+    Need { program: "g++", package: "g++", steps: &[Step::Fuzz], why: "the fuzz smoke (libFuzzer is C++)" },
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        steps: &[Step::Vm],
+        why: "linger on other kernels",
+    },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
+        steps: &[Step::Vm],
+        why: "linger on other kernels",
+    },
+    Need { program: "xz", package: "xz-utils", steps: &[Step::Vm], why: "linger on other kernels" },
 ];
 
 /// Installs what is missing for these steps if it may; says what is still missing, and gives that.
@@ -64,9 +103,9 @@ pub fn provide(steps: &[Step], install: bool) -> Result<Vec<&'static Need>> {
 }
 
 impl Need {
-    /// Whether it is this step that needs it.
+    /// Whether this step needs it.
     pub fn is_for(&self, step: Step) -> bool {
-        self.step == step
+        self.steps.contains(&step)
     }
 
     /// What cannot be done without it, as a line of the summary.
@@ -76,7 +115,8 @@ impl Need {
 }
 
 fn missing(steps: &[Step]) -> Vec<&'static Need> {
-    NEEDS.iter().filter(|need| steps.contains(&need.step) && sh::which(need.program).is_none()).collect()
+    let wanted = |need: &&Need| steps.iter().any(|step| need.is_for(*step));
+    NEEDS.iter().filter(wanted).filter(|need| sh::which(need.program).is_none()).collect()
 }
 
 fn packages(needs: &[&Need]) -> Vec<&'static str> {
@@ -86,11 +126,27 @@ fn packages(needs: &[&Need]) -> Vec<&'static str> {
     packages
 }
 
+/// What packages call on installation to start their servers, and to have them started with the machine.
+const SERVICE_COMMANDS: [&str; 5] =
+    ["invoke-rc.d", "update-rc.d", "deb-systemd-invoke", "deb-systemd-helper", "systemctl"];
+
 /// A fresh machine or an old one knows no packages, or ones that are gone: then the lists are read anew.
+///
+/// Servers are installed for their programs alone. Their packages find, before the real commands, ones that do nothing:
+/// so no server is started, now or with the machine, and no policy needs to be written to the system.
 fn apt_get(needs: &[&Need]) -> Result<()> {
+    let deaf = tempfile::tempdir().context("a temporary folder")?;
+    for command in SERVICE_COMMANDS {
+        let path = deaf.path().join(command);
+        fs::write(&path, "#!/bin/sh\nexit 0\n")?;
+        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    }
+    let path = format!("DPkg::Path={}:/usr/sbin:/usr/bin:/sbin:/bin", deaf.path().display());
     let install = || {
         let mut command = Command::new("apt-get");
-        command.args(["install", "--yes", "--no-install-recommends"]).args(packages(needs));
+        command
+            .args(["install", "--yes", "--no-install-recommends", "--option", &path])
+            .args(packages(needs));
         sh::run(command.env("DEBIAN_FRONTEND", "noninteractive"))
     };
     install().or_else(|_| {
