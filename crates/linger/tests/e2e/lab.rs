@@ -678,3 +678,42 @@ fn nothing_is_left_after_a_panic() {
     assert!(parts.processes.len() >= 3 && parts.namespaces.len() == 2, "{parts:?}");
     assert_gone(&parts, "a panic");
 }
+
+// The library.
+
+/// Every incident is found, nothing else is, and nothing is found of its twin. What changes settings of the machine runs
+/// in `cargo xtask vm-test`.
+#[test]
+fn every_scenario_of_the_library_is_as_expected() {
+    if lab().is_none() {
+        return;
+    }
+    let done = lab_command(&["run", "--all", "--format", "json"]);
+    let runs: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+    assert_valid(&schema("lab-runs"), &runs);
+    let could_not = runs["could_not_run"].as_array().unwrap();
+    // What is missing is said; in CI nothing is.
+    assert!(could_not.is_empty() || !in_ci(), "{could_not:#?}");
+    for one in could_not {
+        println!("SKIPPED: {one}");
+    }
+    let list = json(&lab_command(&["list", "--format", "json"]), 0);
+    let here = list.as_array().unwrap().iter().filter(|it| it["machine"] == false).count();
+    let ran = runs["runs"].as_array().unwrap();
+    assert_eq!(ran.len() + could_not.len(), here);
+    let not_expected: Vec<String> = ran.iter().filter(|run| run["as_expected"] != true).map(told).collect();
+    assert!(not_expected.is_empty(), "{}", not_expected.join("\n"));
+}
+
+/// What of a run was not as expected.
+fn told(run: &Value) -> String {
+    let of = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let unmet = of(&run["expectations"]).into_iter().filter(|it| it["is_met"] != true);
+    let findings = of(&run["hosts"]).into_iter().map(|host| {
+        let unexpected: Vec<Value> =
+            of(&host["findings"]).into_iter().filter(|it| it["is_expected"] != true).collect();
+        format!("{}: missing {}, unexpected {unexpected:?}", host["name"], host["missing"])
+    });
+    let unmet: Vec<String> = unmet.map(|it| it.to_string()).collect();
+    format!("{}: {unmet:?}; {}", run["scenario"], findings.collect::<Vec<_>>().join("; "))
+}
