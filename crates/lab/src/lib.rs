@@ -1,11 +1,15 @@
 //! Incidents reproduced in network namespaces that vanish.
 //!
 //! A [`World`] is a few hosts, each an unnamed network namespace, and the links between them. [`Actor`]s are processes
-//! inside the hosts: clients and servers that behave as badly as they are told to. [`TimeWaitLoad`] and
+//! inside the hosts: clients and servers that behave as badly as they are told to, and real servers. [`scenario`] reads
+//! incidents and their healthy twins, which are written down as data; [`run`](mod@run) plays them, looks while they
+//! happen, and compares with what was expected. [`myths`] measures common beliefs. [`TimeWaitLoad`] and
 //! [`CloseWaitLoad`] make sockets by the hundred thousand for the bench.
 //!
 //! *Architecture invariant:* the lab touches nothing outside namespaces that it made, and leaves nothing behind, also
-//! when it is killed: namespaces are held by descriptors alone, and an actor ends when its standard input does.
+//! when it is killed: namespaces are held by descriptors alone, and an actor ends when its standard input does, with
+//! what it started. The one exception are a scenario's settings of the whole machine: they are refused unless
+//! [`run::Options::is_disposable`] says that the machine is thrown away.
 //!
 //! ```no_run
 //! use linger_lab::{ActorSpec, Client, Launcher, Server, World};

@@ -248,7 +248,10 @@ END
             bucket-overflow bucket-overflow-room syn-flood slow-accept slow-accept-capped \
             silent-peer silent-peer-orphaned descriptor-exhaustion descriptor-exhaustion-enough \
             deaf-receiver deaf-receiver-reading restart restart-reuseaddr \
-            unanswered unanswered-answered unanswered-refused unanswered-reset",
+            unanswered unanswered-answered unanswered-refused unanswered-reset \
+            syn-flood-no-cookies syn-flood-many-sources \
+            vanished-peer vanished-peer-keepalive close-wait-leak close-wait-leak-returned \
+            held-backends held-backends-range gateway-keepalive",
         programs: &["nft"],
         expect: succeeds,
     },
