@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use linger_model::snapshot::Sockstat;
+
 use crate::Error;
 use crate::scenario::{Limits, Scenario};
 
@@ -55,13 +57,19 @@ impl Machine {
             memory_available: kib("MemAvailable:"),
             // Negative where a namespace shares the host's.
             table: number("/proc/sys/net/ipv4/tcp_ehash_entries"),
-            sockets: linger_collect::sockstat().ok().map(|it| it.inuse + it.inuse6.unwrap_or(0) + it.tw),
+            sockets: sockstat().map(|it| it.inuse + it.inuse6.unwrap_or(0) + it.tw),
             files_left: match files[..] {
                 [used, _, most] => Some(most.saturating_sub(used)),
                 _ => None,
             },
         }
     }
+}
+
+/// The sockets of this namespace.
+fn sockstat() -> Option<Sockstat> {
+    let text = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).ok();
+    linger_wire::procnet::sockstat(&text("sockstat")?, text("sockstat6").as_deref()).ok()
 }
 
 /// Processes that want to run, the mean of a few looks, less this one.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use linger_model::StateCounts;
 use linger_model::report::{Report, Severity};
 use linger_model::snapshot::Counters;
 
@@ -23,8 +24,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often conditions are looked at.
 const TICK: Duration = Duration::from_millis(25);
 
-/// What the lab needs from the command: `linger check` inside hosts.
-pub trait Checker: Sync {
+/// How the lab looks at its hosts. It builds and plays; what is to be seen is the command's to read.
+pub trait Observer: Sync {
+    /// Sockets by state, of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Why they could not be read.
+    fn states(&self) -> Result<StateCounts, String>;
+
+    /// Counters by full name (`TcpExt.ListenOverflows`), of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Why they could not be read.
+    fn counters(&self) -> Result<Counters, String>;
+
+    /// `linger check` inside hosts.
+    ///
     /// Looks at the hosts at the same time; a report for each, in their order. Findings about the whole machine are
     /// wanted only where the scenario changes it.
     ///
@@ -53,8 +68,8 @@ pub struct Progress<'a> {
 pub struct Options<'a> {
     /// The program that actors are started from.
     pub launcher: &'a Launcher,
-    /// How hosts are checked.
-    pub checker: &'a dyn Checker,
+    /// How hosts are looked at.
+    pub observer: &'static dyn Observer,
     /// Called often while it runs.
     pub progress: &'a (dyn Fn(&Progress<'_>) + Sync),
     /// The machine is thrown away afterwards: settings that are the whole machine's may be changed.
@@ -76,12 +91,12 @@ pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Erro
     let _machine = machine::Settings::apply(scenario, options.is_disposable)?;
     let world = build(scenario)?;
     let hosts = world.hosts();
-    let watch = Watch::start(&hosts, &scenario.limits)?;
+    let watch = Watch::start(&hosts, &scenario.limits, options.observer)?;
     let mut stage = Stage {
         scenario,
         options,
         hosts: &hosts,
-        before: counters(&hosts)?,
+        before: counters(&hosts, options.observer)?,
         actors: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         watch,
@@ -138,10 +153,10 @@ fn build(scenario: &Scenario) -> Result<World, Error> {
     Ok(world)
 }
 
-fn counters(hosts: &[Host]) -> Result<Vec<Counters>, Error> {
+fn counters(hosts: &[Host], observer: &dyn Observer) -> Result<Vec<Counters>, Error> {
     let read = |host: &Host| {
-        host.run(linger_collect::counters)?
-            .map_err(|gap| Error::Unreadable { host: host.name().to_owned(), what: gap.to_string() })
+        host.run(|| observer.counters())?
+            .map_err(|what| Error::Unreadable { host: host.name().to_owned(), what })
     };
     hosts.iter().map(read).collect()
 }
@@ -222,7 +237,7 @@ impl<'a> Stage<'a> {
         let whole_machine = !self.scenario.machine.is_empty();
         // Shown while it looks, which takes seconds.
         let reports = thread::scope(|scope| {
-            let look = scope.spawn(|| self.options.checker.check(self.hosts, check, whole_machine));
+            let look = scope.spawn(|| self.options.observer.check(self.hosts, check, whole_machine));
             while !look.is_finished() {
                 tell(self.watch.sockets());
                 thread::sleep(TICK);
@@ -279,7 +294,7 @@ impl<'a> Stage<'a> {
                 Metric::State(state) => number(self.watch.now(index, *state)),
                 Metric::Peak(state) => number(self.watch.peak(index, *state)),
                 Metric::Counter(name) => {
-                    let now = counters(&self.hosts[index..=index])?;
+                    let now = counters(&self.hosts[index..=index], self.options.observer)?;
                     let rise = |now: u64| now - self.before[index].get(name).copied().unwrap_or(0).min(now);
                     now[0].get(name).and_then(|it| number(rise(*it)))
                 }
@@ -310,7 +325,7 @@ impl<'a> Stage<'a> {
 
     fn finish(self, reports: Vec<Report>, start: Instant) -> Result<RunReport, Error> {
         self.watch.look()?;
-        let after = counters(self.hosts)?;
+        let after = counters(self.hosts, self.options.observer)?;
         let mut actors = Vec::new();
         for (name, part) in &self.scenario.actors {
             actors.push(ActorReport::new(name, part, &self.outcome(name)?));

@@ -5,11 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use linger_collect::{ALL_STATES, Walk, walk, walk_proc};
 use linger_model::{State, StateCounts};
-use linger_wire::sock_diag::Extensions;
 
-use super::StateSeries;
+use super::{Observer, StateSeries};
 use crate::scenario::Limits;
 use crate::{Error, Host};
 
@@ -29,6 +27,7 @@ pub(super) struct Watch {
 struct Shared {
     hosts: Vec<Host>,
     limits: Limits,
+    observer: &'static dyn Observer,
     start: Instant,
     is_over: AtomicBool,
     seen: Mutex<Seen>,
@@ -43,10 +42,15 @@ struct Seen {
 }
 
 impl Watch {
-    pub(super) fn start(hosts: &[Host], limits: &Limits) -> Result<Watch, Error> {
+    pub(super) fn start(
+        hosts: &[Host],
+        limits: &Limits,
+        observer: &'static dyn Observer,
+    ) -> Result<Watch, Error> {
         let shared = Arc::new(Shared {
             hosts: hosts.to_vec(),
             limits: *limits,
+            observer,
             start: Instant::now(),
             is_over: AtomicBool::new(false),
             seen: Mutex::default(),
@@ -148,25 +152,14 @@ impl Shared {
     }
 
     fn look(&self) -> Result<(), Error> {
+        let states = |host: &Host| {
+            host.run(|| self.observer.states())?
+                .map_err(|what| Error::Unreadable { host: host.name().to_owned(), what })
+        };
         let look = self.hosts.iter().map(states).collect::<Result<Vec<_>, _>>()?;
         self.seen().looks.push(look);
         Ok(())
     }
-}
-
-/// A host's sockets by state; bound ones that neither listen nor are connected are left out, as in `ss -a`.
-fn states(host: &Host) -> Result<StateCounts, Error> {
-    let wanted = Walk { states: ALL_STATES, extensions: Extensions::NONE, filter: None };
-    let count = || {
-        let mut counts = StateCounts::default();
-        if walk(&wanted, |socket| counts.add(socket.state)).is_err() {
-            counts = StateCounts::default();
-            walk_proc(&wanted, |socket| counts.add(socket.state))?;
-        }
-        Ok(counts)
-    };
-    let counted: Result<StateCounts, linger_collect::WalkError> = host.run(count)?;
-    counted.map_err(|error| Error::Unreadable { host: host.name().to_owned(), what: error.to_string() })
 }
 
 /// At most so many columns, each the largest of its part.

@@ -9,9 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use linger_lab::run::{Checker, Options};
+use linger_lab::run::{Observer, Options};
 use linger_lab::scenario::{Adjust, Check, from_text};
 use linger_lab::{Error, Host, Sockets};
+use linger_model::StateCounts;
+use linger_model::snapshot::Counters;
 use serde_json::Value;
 
 use crate::cli::{NOBODY, Public};
@@ -648,10 +650,20 @@ fn nothing_is_left_when_ctrl_c_reaches_the_whole_group() {
     assert_gone(&parts, "Ctrl-C");
 }
 
-/// A checker that notes what is there, and panics.
+/// An observer that notes what is there when it is to check, and panics.
 struct Panics(Mutex<Option<Parts>>);
 
-impl Checker for Panics {
+static PANICS: Panics = Panics(Mutex::new(None));
+
+impl Observer for Panics {
+    fn states(&self) -> Result<StateCounts, String> {
+        Ok(StateCounts::default())
+    }
+
+    fn counters(&self) -> Result<Counters, String> {
+        Ok(Counters::new())
+    }
+
     fn check(&self, hosts: &[Host], _: &Check, _: bool) -> Result<Vec<linger_model::Report>, Error> {
         let namespaces: BTreeSet<String> =
             hosts.iter().map(|host| format!("net:[{}]", host.inode())).collect();
@@ -668,13 +680,12 @@ fn nothing_is_left_after_a_panic() {
     let Some(_room) = lab() else { return };
     let text = endless().replacen("seconds = 3000.0", "seconds = 0.0", 1);
     let scenario = from_text("panics", &text, None, &Adjust::default()).unwrap();
-    let checker = Panics(Mutex::new(None));
     let launcher = launcher();
-    let options = Options { launcher: &launcher, checker: &checker, progress: &|_| {}, is_disposable: false };
+    let options = Options { launcher: &launcher, observer: &PANICS, progress: &|_| {}, is_disposable: false };
     let panic =
         catch_unwind(AssertUnwindSafe(|| linger_lab::run::run(&scenario, &options).map(drop))).unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
-    let parts = checker.0.lock().unwrap().take().expect("it was looked at");
+    let parts = PANICS.0.lock().unwrap().take().expect("it was looked at");
     assert!(parts.processes.len() >= 3 && parts.namespaces.len() == 2, "{parts:?}");
     assert_gone(&parts, "a panic");
 }

@@ -1,10 +1,10 @@
 //! `linger lab`: incidents reproduced in network namespaces that vanish.
 
-mod checker;
 pub mod compare;
 pub mod list;
 mod load;
 pub mod myths;
+mod observer;
 mod progress;
 pub mod run;
 mod runner;

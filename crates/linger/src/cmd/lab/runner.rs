@@ -1,7 +1,7 @@
 //! Running one scenario, or several side by side as far as this machine allows.
 
-use super::checker::CheckInside;
 use super::load::needs;
+use super::observer::Collected;
 use super::progress::Board;
 use crate::cli::RunOptions;
 use linger_lab::Launcher;
@@ -59,7 +59,7 @@ impl Runner {
         }
         let options = Options {
             launcher: &self.launcher,
-            checker: &CheckInside,
+            observer: &Collected,
             progress: &|progress| board.tell(label, progress),
             is_disposable: self.is_disposable,
         };

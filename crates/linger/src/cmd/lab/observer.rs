@@ -1,14 +1,17 @@
-//! `linger check` inside the hosts of a lab.
+//! How a lab's hosts are looked at: their sockets, their counters, and `linger check`.
 
 use crate::cmd::check::sample;
+use crate::cmd::states::either;
 use crate::{config, diagnose};
-use linger_lab::run::Checker;
+use linger_collect::{ALL_STATES, Walk, counters};
+use linger_lab::run::Observer;
 use linger_lab::scenario::Check;
 use linger_lab::{Error, Host};
-use linger_model::snapshot::not_asked;
-use linger_model::{Report, Snapshot, Window};
+use linger_model::snapshot::{Counters, not_asked};
+use linger_model::{Report, Snapshot, StateCounts, Window};
 use linger_netns::{Netns, Spec};
 use linger_rules::{RULES, Scope, Selection};
+use linger_wire::sock_diag::Extensions;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +19,23 @@ use std::time::Duration;
 /// what is shared.
 const OF_PROCESSES: &str = "FD001";
 
-/// Samples as `linger check --netns` does.
+/// Looks by the code behind the commands.
 #[derive(Debug, Clone, Copy)]
-pub struct CheckInside;
+pub struct Collected;
 
-impl Checker for CheckInside {
+impl Observer for Collected {
+    fn states(&self) -> Result<StateCounts, String> {
+        let wanted = Walk { states: ALL_STATES, extensions: Extensions::NONE, filter: None };
+        let mut counts = StateCounts::default();
+        either(&wanted, |socket| counts.add(socket.state)).map_err(|error| error.to_string())?;
+        Ok(counts)
+    }
+
+    fn counters(&self) -> Result<Counters, String> {
+        counters().map_err(|gap| gap.to_string())
+    }
+
+    /// Samples as `linger check --netns` does.
     fn check(&self, hosts: &[Host], check: &Check, whole_machine: bool) -> Result<Vec<Report>, Error> {
         let mut namespaces = Vec::with_capacity(hosts.len());
         for host in hosts {
