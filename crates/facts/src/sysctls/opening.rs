@@ -34,6 +34,10 @@ pub(crate) static TABLE: &[Sysctl] = &[
             Source("include/net/sock.h sk_acceptq_is_full()"),
             Source("include/linux/socket.h SOMAXCONN: 128 in the 5.3 tree, 4096 in the 5.4 tree"),
             Source("per namespace already in the 3.10 tree"),
+            Source(
+                "absent in namespaces of an unprivileged user namespace before 6.3 (patch read, version by its date; \
+                        measured: absent on 6.1, there on 6.12)",
+            ),
             Source("measured on 6.18: listen(2) holds 3; 2147483647 is accepted"),
         ],
         ..SYSCTL
@@ -44,7 +48,8 @@ pub(crate) static TABLE: &[Sysctl] = &[
         meaning: "0: the last ACK of the handshake is dropped and the client believes it is connected; \
                       its data is retransmitted until there is room. 1: the client gets a RST and an error at \
                       once. 0 rides out short bursts; 1 hides them from nobody and breaks clients that do not \
-                      retry.",
+                      retry. SYNs that meet a full queue are dropped either way: only handshakes that \
+                      were under way before it filled are reset.",
         unit: "bool",
         range: Some(Range::Text("0 to 255; every other value than 0 means on")),
         values: &[("0", "drop the ACK, the client retries"), ("1", "send a RST")],
@@ -57,7 +62,10 @@ pub(crate) static TABLE: &[Sysctl] = &[
         )],
         see: &["LQ001", "RS001", "TcpExt.ListenOverflows", "TcpExt.EmbryonicRsts"],
         sources: &[
-            Source("net/ipv4/tcp_minisocks.c tcp_check_req()"),
+            Source("net/ipv4/tcp_minisocks.c tcp_check_req(); net/ipv4/tcp_input.c tcp_conn_request()"),
+            Source(
+                "measured on 6.18: 45 of 60 handshakes that met a full queue were reset (linger lab run slow-accept-abort)",
+            ),
             Source("global in a 4.14 tree, per namespace in the 4.15 tree"),
         ],
         ..SYSCTL
