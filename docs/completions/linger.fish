@@ -34,6 +34,7 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "states" -d 'Count soc
 complete -c linger -n "__fish_linger_needs_command" -f -a "ports" -d 'Show how full the local ports towards each destination are, and how fast they fill'
 complete -c linger -n "__fish_linger_needs_command" -f -a "listeners" -d 'Show each listener\'s accept queue, half-open requests, drops and process'
 complete -c linger -n "__fish_linger_needs_command" -f -a "explain" -d 'Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel'
+complete -c linger -n "__fish_linger_needs_command" -f -a "lab" -d 'Reproduce incidents on this kernel, in network namespaces that vanish'
 complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
 complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__man" -d 'Write the man pages'
@@ -117,6 +118,70 @@ complete -c linger -n "__fish_linger_using_subcommand explain" -l list -d 'List 
 complete -c linger -n "__fish_linger_using_subcommand explain" -l all -d 'Every rule\'s manual'
 complete -c linger -n "__fish_linger_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -f -a "list" -d 'List the incidents, with their healthy twins and their variants'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -f -a "show" -d 'Show an incident: hosts, links, actors, phases, and what is to be expected'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -f -a "run" -d 'Run incidents in network namespaces that vanish, and compare them with what was expected'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -f -a "compare" -d 'Run the same load twice with different settings, and say what difference they made'
+complete -c linger -n "__fish_linger_using_subcommand lab; and not __fish_seen_subcommand_from list show run compare myths" -f -a "myths" -d 'Measure common beliefs about TCP connection states on this kernel: claim, measured, verdict'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from list" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from show" -l twin -d 'This twin or variant of it' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from show" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from show" -l source -d 'Print its file, as a start for one of your own'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l twin -d 'This twin or variant of the scenario' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l set -d 'Set a network sysctl in every host of the lab, or in HOST alone; a short name such as tcp_tw_reuse will do' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l param -d 'Set a parameter of the scenario; `linger lab show` lists them' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l duration -d 'Set the parameter `seconds`, for example 10s: how long the load goes on, or a state is waited for' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l all -d 'Every scenario that comes with linger, twins included'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l force -d 'Run although this machine is busy. What a scenario may use of it stays bounded'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -l in-disposable-vm -d 'This machine is thrown away afterwards: scenarios may change settings that are the whole machine\'s'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Also print by how much counters rose, and of several scenarios each one'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from run" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l a -d 'Settings of the one side' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l b -d 'Settings of the other' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l twin -d 'This twin or variant of the scenario' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l set -d 'Set a network sysctl in every host of the lab, or in HOST alone; a short name such as tcp_tw_reuse will do' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l param -d 'Set a parameter of the scenario; `linger lab show` lists them' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l duration -d 'Set the parameter `seconds`, for example 10s: how long the load goes on, or a state is waited for' -r
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l force -d 'Run although this machine is busy. What a scenario may use of it stays bounded'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -l in-disposable-vm -d 'This machine is thrown away afterwards: scenarios may change settings that are the whole machine\'s'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from compare" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s v -l verbose -d 'Also why the kernel behaves so, and where the belief is read'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand config" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"

@@ -1,7 +1,7 @@
 //! `cargo xtask gen`: files that linger itself writes, committed so that they can be read without it.
 
-use crate::sh;
 use crate::workspace::Workspace;
+use crate::{lab, sh};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::Path;
@@ -34,6 +34,12 @@ const GENERATED: &[(&str, Output, &[&str])] = &[
     ("docs/schema/states.json", File, &["__schema", "states"]),
     ("docs/schema/ports.json", File, &["__schema", "ports"]),
     ("docs/schema/listeners.json", File, &["__schema", "listeners"]),
+    ("docs/schema/lab-list.json", File, &["__schema", "lab-list"]),
+    ("docs/schema/lab-show.json", File, &["__schema", "lab-show"]),
+    ("docs/schema/lab-run.json", File, &["__schema", "lab-run"]),
+    ("docs/schema/lab-runs.json", File, &["__schema", "lab-runs"]),
+    ("docs/schema/lab-compare.json", File, &["__schema", "lab-compare"]),
+    ("docs/schema/lab-myths.json", File, &["__schema", "lab-myths"]),
     ("docs/rules.md", File, &["explain", "--all", "--format", "markdown"]),
     ("docs/linger.toml", File, &["config"]),
 ];
@@ -45,7 +51,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.check {
         return check(workspace);
     }
-    let fresh = fresh(workspace)?;
+    let fresh = fresh(&workspace.build_linger()?)?;
     for owned in OWNED {
         let (from, to) = (fresh.path().join(owned), workspace.root.join(owned));
         if from.is_file() {
@@ -62,7 +68,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 /// Fails with the difference when a generated file is not what linger writes now.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    let fresh = fresh(workspace)?;
+    let linger = workspace.build_linger()?;
+    let fresh = fresh(&linger)?;
     let mut stale = Vec::new();
     for owned in OWNED {
         if !workspace.root.join(owned).exists() {
@@ -82,14 +89,13 @@ pub fn check(workspace: &Workspace) -> Result<()> {
     if !stale.is_empty() {
         bail!("not up to date: {}; to mend it: cargo xtask gen", stale.join(", "));
     }
-    Ok(())
+    lab::check(&workspace.root, &linger)
 }
 
 /// Everything as linger writes it now, in a temporary folder.
-fn fresh(workspace: &Workspace) -> Result<tempfile::TempDir> {
-    let linger = workspace.build_linger()?;
+fn fresh(linger: &Path) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir().context("a temporary folder")?;
-    write_all(&linger, folder.path())?;
+    write_all(linger, folder.path())?;
     Ok(folder)
 }
 

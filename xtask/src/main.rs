@@ -5,6 +5,7 @@ mod bench;
 mod dist;
 mod fuzz;
 mod generated;
+mod lab;
 mod needs;
 mod sh;
 mod test;
@@ -35,6 +36,7 @@ enum Command {
     Dist(dist::Args),
     /// Measure linger beside ss and netstat, as ratios
     Bench(bench::Args),
+    Lab(lab::Args),
     VmTest(vm::Args),
 }
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Gen(args) => generated::run(&workspace, &args),
         Command::Dist(args) => dist::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
+        Command::Lab(args) => lab::run(&workspace, &args),
         Command::VmTest(args) => vm::run(&workspace, &args),
     });
     // Not anyhow's own print, which adds a backtrace where RUST_BACKTRACE is set for the tests.

@@ -56,12 +56,6 @@ const NEEDS: &[Need] = &[
         steps: &[Step::Test, Step::Vm],
         why: "the lab's scenarios with real servers: one that closes idle clients",
     },
-    Need {
-        program: "conntrack",
-        package: "conntrack",
-        steps: &[Step::Test, Step::Vm],
-        why: "the lab's scenarios that fill a conntrack table",
-    },
     Need { program: "g++", package: "g++", steps: &[Step::Fuzz], why: "the fuzz smoke (libFuzzer is C++)" },
     Need {
         program: "qemu-system-x86_64",

@@ -32,7 +32,7 @@ pub const MODULES: &[&str] = &[
 ];
 
 /// Programs that the lab's scenarios use where they are installed; a guest has them if this machine does.
-pub const SERVERS: &[&str] = &["nginx", "haproxy", "redis-server", "conntrack"];
+pub const SERVERS: &[&str] = &["nginx", "haproxy", "redis-server"];
 
 /// The connections that the guest holds: listeners, and sockets of both sides.
 const LISTENING: u64 = 1;

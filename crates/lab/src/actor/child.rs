@@ -99,6 +99,8 @@ impl Failed {
 pub(crate) struct Shared {
     pub(crate) attempted: AtomicU64,
     pub(crate) succeeded: AtomicU64,
+    /// Answers that a client got whole.
+    pub(crate) answered: AtomicU64,
     pub(crate) ended: AtomicU64,
     /// Accepted connections that a server's loop still looks after.
     pub(crate) active: AtomicU64,
@@ -174,6 +176,7 @@ impl Shared {
         let mut outcome = Outcome {
             attempted: self.attempted.load(Ordering::Relaxed),
             succeeded: self.succeeded.load(Ordering::Relaxed),
+            answered: self.answered.load(Ordering::Relaxed),
             ended: self.ended.load(Ordering::Relaxed),
             leaked: self.leaked.load(Ordering::Relaxed),
             first_error_after: self.first_error_after.get().copied(),

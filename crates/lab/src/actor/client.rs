@@ -435,7 +435,10 @@ impl<'a> Loop<'a> {
                             }
                             if !found.end.unwrap_or(read >= left) {
                                 connection.phase = Phase::Reading { left: left.saturating_sub(read) };
-                            } else if connection.requests_left > 0 && spec.pause_ms == 0 {
+                                continue;
+                            }
+                            self.work.shared.answered.fetch_add(1, Ordering::Relaxed);
+                            if connection.requests_left > 0 && spec.pause_ms == 0 {
                                 connection.requests_left -= 1;
                                 self.ask(connection);
                             } else {

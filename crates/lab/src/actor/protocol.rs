@@ -22,6 +22,8 @@ pub struct Outcome {
     pub leaked: u64,
     /// How long connect() took where it succeeded (client).
     pub connect_ms: Option<Latency>,
+    /// Answers that a client got whole, over all its connections.
+    pub answered: u64,
     /// Sockets held now: connections, or what `bound` and `sockets` hold; not listeners.
     pub held: u64,
     /// Connections whose peer's end was read (server).

@@ -22,7 +22,7 @@ use crate::{Actor, ActorSpec, Error, Host, Launcher, Outcome, World};
 /// How long an actor may take to be ready or to end: programs such as nginx included, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often conditions are looked at.
-const TICK: Duration = Duration::from_millis(25);
+const TICK: Duration = Duration::from_millis(50);
 
 /// How the lab looks at its hosts. It builds and plays; what is to be seen is the command's to read.
 pub trait Observer: Sync {
@@ -97,6 +97,7 @@ pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Erro
         options,
         hosts: &hosts,
         before: counters(&hosts, options.observer)?,
+        after: None,
         actors: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         watch,
@@ -153,9 +154,9 @@ fn build(scenario: &Scenario) -> Result<World, Error> {
     Ok(world)
 }
 
-fn counters(hosts: &[Host], observer: &dyn Observer) -> Result<Vec<Counters>, Error> {
+fn counters(hosts: &[Host], observer: &'static dyn Observer) -> Result<Vec<Counters>, Error> {
     let read = |host: &Host| {
-        host.run(|| observer.counters())?
+        host.work(|| observer.counters())
             .map_err(|what| Error::Unreadable { host: host.name().to_owned(), what })
     };
     hosts.iter().map(read).collect()
@@ -169,7 +170,9 @@ struct Stage<'a> {
     /// Counters at the start, by host.
     before: Vec<Counters>,
     actors: BTreeMap<&'a str, Actor>,
-    /// Of actors that have ended.
+    /// Counters at the end, by host.
+    after: Option<Vec<Counters>>,
+    /// Of actors that have ended; in the end, of all.
     outcomes: BTreeMap<&'a str, Outcome>,
     watch: Watch,
     /// What phases waited for in vain.
@@ -294,9 +297,14 @@ impl<'a> Stage<'a> {
                 Metric::State(state) => number(self.watch.now(index, *state)),
                 Metric::Peak(state) => number(self.watch.peak(index, *state)),
                 Metric::Counter(name) => {
-                    let now = counters(&self.hosts[index..=index], self.options.observer)?;
+                    let now = match &self.after {
+                        Some(after) => after[index].get(name).copied(),
+                        None => {
+                            counters(&self.hosts[index..=index], self.options.observer)?[0].get(name).copied()
+                        }
+                    };
                     let rise = |now: u64| now - self.before[index].get(name).copied().unwrap_or(0).min(now);
-                    now[0].get(name).and_then(|it| number(rise(*it)))
+                    now.and_then(|it| number(rise(it)))
                 }
                 _ => None,
             });
@@ -305,6 +313,7 @@ impl<'a> Stage<'a> {
         Ok(match &condition.metric {
             Metric::Attempted => number(outcome.attempted),
             Metric::Succeeded => number(outcome.succeeded),
+            Metric::Answered => number(outcome.answered),
             Metric::Failed => number(outcome.failed()),
             Metric::Held => number(outcome.held),
             Metric::Leaked => number(outcome.leaked),
@@ -315,17 +324,23 @@ impl<'a> Stage<'a> {
     }
 
     fn outcome(&self, name: &str) -> Result<Outcome, Error> {
-        match (self.actors.get(name), self.outcomes.get(name)) {
-            (Some(actor), _) => actor.outcome_so_far(),
-            (None, Some(outcome)) => Ok(outcome.clone()),
+        match (self.outcomes.get(name), self.actors.get(name)) {
+            (Some(outcome), _) => Ok(outcome.clone()),
+            (None, Some(actor)) => actor.outcome_so_far(),
             // Not spawned in this run.
             (None, None) => Ok(Outcome::default()),
         }
     }
 
-    fn finish(self, reports: Vec<Report>, start: Instant) -> Result<RunReport, Error> {
+    fn finish(mut self, reports: Vec<Report>, start: Instant) -> Result<RunReport, Error> {
+        // Everything is read once, so that what is shown is what was judged.
         self.watch.look()?;
+        for (name, _) in &self.scenario.actors {
+            let outcome = self.outcome(name)?;
+            self.outcomes.insert(name, outcome);
+        }
         let after = counters(self.hosts, self.options.observer)?;
+        self.after = Some(after.clone());
         let mut actors = Vec::new();
         for (name, part) in &self.scenario.actors {
             actors.push(ActorReport::new(name, part, &self.outcome(name)?));
@@ -361,6 +376,7 @@ impl<'a> Stage<'a> {
             });
             hosts.push(HostReport {
                 name: host.name().to_owned(),
+                expected: wanted.clone(),
                 states: self.watch.series(index),
                 counters: risen.collect(),
                 findings: found,

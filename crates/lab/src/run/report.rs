@@ -49,7 +49,9 @@ pub struct HostReport {
     pub counters: BTreeMap<String, u64>,
     /// What `linger check` found.
     pub findings: Vec<Found>,
-    /// Codes that were expected and not found.
+    /// Codes that were expected.
+    pub expected: Vec<String>,
+    /// Those of them that were not found.
     pub missing: Vec<String>,
     /// The whole report of `linger check`.
     pub report: Report,
@@ -95,6 +97,8 @@ pub struct ActorReport {
     pub attempted: u64,
     /// Those that went through.
     pub succeeded: u64,
+    /// Answers that a client got, over all its connections.
+    pub answered: u64,
     /// Failures by errno.
     pub errors: BTreeMap<String, u64>,
     /// Sockets held at the end.
@@ -124,6 +128,7 @@ impl ActorReport {
             kind: kind(&part.spec).to_owned(),
             attempted: outcome.attempted,
             succeeded: outcome.succeeded,
+            answered: outcome.answered,
             errors: outcome.errors.clone(),
             held: outcome.held,
             leaked: outcome.leaked,

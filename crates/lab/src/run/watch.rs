@@ -152,8 +152,9 @@ impl Shared {
     }
 
     fn look(&self) -> Result<(), Error> {
+        let observer = self.observer;
         let states = |host: &Host| {
-            host.run(|| self.observer.states())?
+            host.work(|| observer.states())
                 .map_err(|what| Error::Unreadable { host: host.name().to_owned(), what })
         };
         let look = self.hosts.iter().map(states).collect::<Result<Vec<_>, _>>()?;

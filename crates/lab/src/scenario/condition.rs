@@ -33,6 +33,8 @@ pub enum Metric {
     Attempted,
     /// Those that went through.
     Succeeded,
+    /// Answers that a client got.
+    Answered,
     /// Those that failed.
     Failed,
     /// Sockets that it holds now.
@@ -110,6 +112,7 @@ impl fmt::Display for Metric {
             Metric::Counter(name) | Metric::Errno(name) => f.write_str(name),
             Metric::Attempted => f.write_str("attempted"),
             Metric::Succeeded => f.write_str("succeeded"),
+            Metric::Answered => f.write_str("answered"),
             Metric::Failed => f.write_str("failed"),
             Metric::Held => f.write_str("held"),
             Metric::Leaked => f.write_str("leaked"),
@@ -135,6 +138,7 @@ impl FromStr for Metric {
         Ok(match text {
             "attempted" => Metric::Attempted,
             "succeeded" => Metric::Succeeded,
+            "answered" => Metric::Answered,
             "failed" => Metric::Failed,
             "held" => Metric::Held,
             "leaked" => Metric::Leaked,
@@ -153,7 +157,7 @@ impl FromStr for Metric {
                 None => {
                     return Err(format!(
                         "{text:?} is no metric; a host has states (time_wait, peak time_wait) and counters \
-                         (TcpExt.ListenOverflows), an actor has attempted, succeeded, failed, held, leaked, ended and errnos \
+                         (TcpExt.ListenOverflows), an actor has attempted, succeeded, answered, failed, held, leaked, ended and errnos \
                          (EADDRNOTAVAIL)"
                     ));
                 }

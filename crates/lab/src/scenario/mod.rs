@@ -131,6 +131,7 @@ pub struct Phase {
     /// Its name, for those who watch: `the link goes`.
     pub name: String,
     /// Settings to change: host → key → value.
+    #[serde(deserialize_with = "read::settings_of_hosts")]
     pub sysctl: BTreeMap<String, BTreeMap<String, String>>,
     /// Rulesets to load: host → nftables ruleset.
     pub nft: BTreeMap<String, String>,

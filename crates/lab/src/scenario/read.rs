@@ -57,6 +57,16 @@ pub(super) fn settings<'de, D: Deserializer<'de>>(
     Ok(values.into_iter().map(|(key, value)| (key, plain(&value))).collect())
 }
 
+/// The same for each host.
+pub(super) fn settings_of_hosts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, D::Error> {
+    let hosts = BTreeMap::<String, BTreeMap<String, Value>>::deserialize(deserializer)?;
+    let texts =
+        |of: BTreeMap<String, Value>| of.into_iter().map(|(key, value)| (key, plain(&value))).collect();
+    Ok(hosts.into_iter().map(|(host, of)| (host, texts(of))).collect())
+}
+
 /// What lies beside the incident itself in its file.
 struct Parts {
     base: Table,

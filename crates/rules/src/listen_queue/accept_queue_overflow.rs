@@ -177,7 +177,12 @@ fn finding(
             } else {
                 Severity::Warning
             };
-            let verb = if stays_full { "does not accept" } else { "accepts too slowly" };
+            // A queue that stays full takes a new connection only when one was accepted.
+            let verb = match cx.window.delta_or_zero("Tcp.PassiveOpens") > 0.0 {
+                _ if !stays_full => "accepts too slowly",
+                true => "hardly accepts",
+                false => "does not accept",
+            };
             let count = counted(dropped, "SYN or final ACK");
             let count =
                 if dropped == 1 { count } else { count.replace("SYN or final ACKs", "SYNs and final ACKs") };
