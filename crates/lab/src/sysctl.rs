@@ -40,6 +40,8 @@ pub fn read_sysctl(ns: &Netns, key: &str) -> Result<String, Error> {
 /// that the kernel doesn't take.
 pub fn write_sysctl(ns: &Netns, key: &str, value: &str) -> Result<(), Error> {
     let path = path(key)?;
+    // A write of nothing succeeds and changes nothing; of an empty line, the kernel takes it where empty is a value.
+    let text = if value.trim().is_empty() { "\n" } else { value };
     let is_of_this_process = ns.is_current()
         || ns.is_init() == Some(true)
         || std::fs::metadata("/proc/self/ns/net")
@@ -48,7 +50,28 @@ pub fn write_sysctl(ns: &Netns, key: &str, value: &str) -> Result<(), Error> {
         return Err(Error::NotOurs { key: key.to_owned() });
     }
     // The kernel resolves /proc/sys/net by the namespace of the thread that opens it.
-    run_in(ns, || std::fs::write(&path, value))?.map_err(failed(ns, "write", key))
+    run_in(ns, || std::fs::write(&path, text))?.map_err(|source| {
+        let why = match source.raw_os_error() {
+            Some(libc::ENOENT | libc::EACCES | libc::EPERM) => {
+                "; this kernel may not have it, or it is the whole machine's and no namespace's own"
+            }
+            Some(libc::EINVAL | libc::ERANGE) => "; the kernel does not take this value",
+            Some(libc::EROFS) => "; /proc/sys is read-only, as in most containers: run it on the host",
+            _ => "",
+        };
+        let host = ns.label();
+        Error::Host {
+            host,
+            operation: "write",
+            subject: format!("the sysctl {key}={value:?}"),
+            source: explained(source, why),
+        }
+    })
+}
+
+/// The same error with a word more.
+fn explained(source: io::Error, why: &str) -> io::Error {
+    if why.is_empty() { source } else { io::Error::new(source.kind(), format!("{source}{why}")) }
 }
 
 fn failed(ns: &Netns, operation: &'static str, key: &str) -> impl FnOnce(io::Error) -> Error {

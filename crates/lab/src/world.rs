@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
@@ -8,11 +8,19 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use linger_netns::{Netns, Worker};
 
+use crate::actor::end_with_this_thread;
 use crate::rtnl::{self, Rtnl};
-use crate::{Actor, ActorSpec, Error, Launcher, sysctl};
+use crate::{Actor, ActorSpec, Error, Launcher, Program, sysctl};
+
+/// How long nft may take to load a ruleset.
+const NFT_TAKES: Duration = Duration::from_secs(20);
+/// How much of what it says is kept, bytes.
+const NFT_SAYS: u64 = 2048;
 
 /// A few hosts and the links between them. Dropped, it takes everything with it, once no clone of its hosts is left.
 ///
@@ -238,22 +246,39 @@ impl Host {
     pub fn nft(&self, rules: &str) -> Result<(), Error> {
         let failed =
             |message: String| Error::Program { host: self.name().to_owned(), program: "nft".into(), message };
-        let mut command = self.command("nft")?;
+        let missing = || Error::Missing { program: "nft", package: "nftables" };
+        let nft = Program { program: "nft".into(), ..Program::default() }.find().ok_or_else(missing)?;
+        let mut command = self.command(nft)?;
         command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Missing { program: "nft", package: "nftables" });
+        // Rules may include what never ends.
+        end_with_this_thread(&mut command).map_err(|error| failed(error.to_string()))?;
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let (mut stdin, mut stderr) = (child.stdin.take(), child.stderr.take());
+        let said = thread::scope(|scope| {
+            // A write that fails means that nft ended early, and its message says why.
+            scope.spawn(move || stdin.take().map(|mut it| it.write_all(rules.as_bytes())));
+            let said = scope.spawn(move || {
+                let mut text = Vec::new();
+                let _ = stderr.as_mut().map(|it| it.take(NFT_SAYS).read_to_end(&mut text));
+                text
+            });
+            let start = Instant::now();
+            while child.try_wait().is_ok_and(|ended| ended.is_none()) && start.elapsed() < NFT_TAKES {
+                thread::sleep(Duration::from_millis(5));
             }
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        // A write that fails means that nft ended early, and its message says why.
-        let _ = child.stdin.take().expect("it is piped").write_all(rules.as_bytes());
-        let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-        if output.status.success() {
+            if child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                let _ = child.kill();
+            }
+            said.join().unwrap_or_default()
+        });
+        let status = child.wait().map_err(|error| failed(error.to_string()))?;
+        if status.success() {
             return Ok(());
         }
-        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        let words: Vec<String> =
+            String::from_utf8_lossy(&said).split_whitespace().map(str::to_owned).collect();
+        let words = if words.is_empty() { format!("it ended with {status}") } else { words.join(" ") };
+        Err(failed(words.replace("/dev/stdin:", "rules, line ")))
     }
 
     /// How many TCP sockets of each state `/proc/net/tcp` and `tcp6` of the host list; states without any are absent.

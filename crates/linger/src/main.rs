@@ -59,6 +59,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if reader_left(error) {
         return ExitCode::SUCCESS;
     }
-    let _ = writeln!(io::stderr(), "linger: {error:#}");
+    // Programs, files and peers have their words in it.
+    let text = format!("{error:#}");
+    let lines: Vec<String> = text.lines().map(render::clean).collect();
+    let _ = writeln!(io::stderr(), "linger: {}", lines.join("\n"));
     ExitCode::from(UNKNOWN)
 }

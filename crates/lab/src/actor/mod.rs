@@ -15,6 +15,7 @@ mod spec;
 
 pub use child::actor_main;
 pub use parent::{Actor, Launcher};
+pub(crate) use program::end_with_this_thread;
 pub(crate) use protocol::errno_name;
 pub use protocol::{Latency, Outcome};
 pub use spec::{ActorSpec, Behaviour, Bound, Client, Close, KeepaliveTimes, Program, Server, Sockets};

@@ -217,7 +217,7 @@ impl Actor {
         let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
         let written = stdin.as_mut().is_some_and(|stdin| stdin.write_all(&line).is_ok());
         // Why it ended is the last thing it says.
-        if written { Ok(()) } else { self.wait("could not be told", PROMPT, |_| None) }
+        if written { Ok(()) } else { self.wait("was killed, or ended by itself", PROMPT, |_| None) }
     }
 
     fn wait<T>(

@@ -112,7 +112,7 @@ impl Drop for Running {
 }
 
 /// Has the kernel kill the command's process when the calling thread ends, in whatever way.
-fn end_with_this_thread(command: &mut Command) -> io::Result<()> {
+pub(crate) fn end_with_this_thread(command: &mut Command) -> io::Result<()> {
     let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
     let prepare = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -103,6 +103,13 @@ pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Erro
         watch,
         missed: Vec::new(),
     };
+    for condition in scenario.phases.iter().flat_map(|phase| &phase.until) {
+        // Else it would be waited for in vain.
+        if matches!(condition.metric, Metric::Counter(_)) && stage.read(condition)?.is_none() {
+            let why = "this kernel has no such counter".to_owned();
+            return Err(Error::Malformed { what: "condition", text: condition.to_string(), why });
+        }
+    }
     for (name, part) in &scenario.actors {
         if !part.is_late {
             stage.spawn(name)?;
@@ -193,8 +200,9 @@ impl<'a> Stage<'a> {
         let actor = self.host(&part.host)?.spawn(self.options.launcher, &part.spec)?;
         // One that tries again and again is not ready before it succeeds.
         if !matches!(&part.spec, ActorSpec::Server(server) if server.retry_bind) {
-            actor.ready(PATIENCE)?;
+            actor.ready(PATIENCE.min(self.watch.time_left()))?;
         }
+        self.watch.verify()?;
         self.actors.insert(name, actor);
         Ok(())
     }

@@ -63,7 +63,11 @@ impl Watch {
                 if let Err(error) = watched.look() {
                     watched.seen().failed.get_or_insert(error.to_string());
                 }
-                thread::park_timeout(INTERVAL.max(start.elapsed() * 10));
+                let until = Instant::now() + INTERVAL.max(start.elapsed() * 10);
+                // Others wake a parked thread, too.
+                while !watched.is_over.load(Ordering::Relaxed) && Instant::now() < until {
+                    thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                }
             }
         });
         let thread = thread.map_err(|source| Error::Host {
@@ -93,10 +97,15 @@ impl Watch {
         }
         if elapsed > seconds * SLACK {
             let reason =
-                format!("it takes {elapsed:.0} s, and its scenario allows {seconds} (limits.seconds)");
+                format!("it takes {elapsed:.1} s, and its scenario allows {seconds} (limits.seconds)");
             return Err(Error::Stopped { reason });
         }
         Ok(())
+    }
+
+    /// Until the run is stopped.
+    pub(super) fn time_left(&self) -> Duration {
+        Duration::from_secs_f64(self.shared.limits.seconds * SLACK).saturating_sub(self.elapsed())
     }
 
     /// Since the start.

@@ -1,6 +1,6 @@
 //! From a TOML file to a [`Scenario`]: twin laid over it, parameters filled in, everything checked before anything runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -9,10 +9,20 @@ use toml::{Table, Value};
 
 use super::ranges;
 use super::{ActorPart, Expect, HostSpec, Limits, LinkEnd, LinkSpec, Metric, Phase, Scenario};
-use crate::{ActorSpec, Error};
+use crate::{ActorSpec, Behaviour, Error};
 
 /// The largest file that is read, bytes.
 const LARGEST_FILE: u64 = 1 << 20;
+/// The largest description of an actor, bytes: the kernel takes 128 KiB as one argument.
+const LARGEST_ACTOR: usize = 120_000;
+/// Namespaces, processes and steps that a run may have.
+const MOST_HOSTS: usize = 32;
+const MOST_ACTORS: usize = 64;
+const MOST_PHASES: usize = 64;
+/// How much of an error of the TOML library is shown, characters: it quotes the line.
+const ERROR_SHOWN: usize = 300;
+/// Why an address is refused.
+const PRIVATE: &str = "is a public address; a lab uses loopback and private addresses (10.0.0.0/8, fd00::/8)";
 
 /// What its user changes.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +97,12 @@ pub fn from_file(path: &Path, twin: Option<&str>, adjust: &Adjust) -> Result<Sce
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let name = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
+    if twin.is_none() {
+        // A fault in a twin is told with the file, not when that twin is run.
+        for twin in twins(&name, &text)? {
+            from_text(&name, &text, Some(&twin), &Adjust::default())?;
+        }
+    }
     from_text(&name, &text, twin, adjust)
 }
 
@@ -134,7 +150,7 @@ pub(super) fn twins(name: &str, text: &str) -> Result<Vec<String>, Error> {
 
 fn parts(name: &str, text: &str) -> Result<Parts, Error> {
     let mut base: Table =
-        text.parse().map_err(|error: toml::de::Error| malformed(name, error.to_string().trim()))?;
+        text.parse().map_err(|error: toml::de::Error| malformed(name, &one_line(&error)))?;
     let mut take = |key: &str| match base.remove(key) {
         None => Ok(Table::new()),
         Some(Value::Table(table)) => Ok(table),
@@ -326,9 +342,25 @@ fn check(scenario: &Scenario) -> Result<(), Error> {
     if scenario.hosts.is_empty() {
         return wrong("there is no host".into());
     }
+    if scenario.hosts.iter().any(|(name, _)| name.trim().is_empty()) {
+        return wrong("a host has no name".into());
+    }
+    let mut taken = BTreeSet::new();
     for link in &scenario.links {
         host(&link.a.host)?;
         host(&link.b.host)?;
+        if link.a.host == link.b.host {
+            return wrong(format!("links: {} is linked with itself", link.a.host));
+        }
+        for end in [&link.a, &link.b] {
+            let ip = end.address.split('/').next().and_then(|it| it.parse::<IpAddr>().ok());
+            if ip.is_some_and(|ip| !is_private(ip)) {
+                return wrong(format!("links: {} {PRIVATE}", end.address));
+            }
+            if ip.is_some_and(|ip| !taken.insert(ip)) {
+                return wrong(format!("links: {} is given twice", end.address));
+            }
+        }
     }
     for (_, part) in &scenario.actors {
         host(&part.host)?;
@@ -341,18 +373,29 @@ fn check(scenario: &Scenario) -> Result<(), Error> {
             };
             host(name)?;
         }
-        for name in phase.release.iter().chain(&phase.stop).chain(&phase.begin).chain(&phase.done) {
+        for name in phase.release.iter().chain(&phase.stop) {
             actor(name, None)?;
+        }
+        for name in phase.begin.iter().chain(&phase.done) {
+            actor(name, None)?;
+            if !matches!(scenario.actor(name).map(|it| &it.spec), Some(ActorSpec::Client(_))) {
+                return wrong(format!(
+                    "phase {:?}: {name} is no client: only clients begin and are done",
+                    phase.name
+                ));
+            }
         }
         phase.spawn.iter().try_for_each(|name| actor(name, Some(true)))?;
         if !(0.0..=3600.0).contains(&phase.seconds) {
             return wrong(format!("phase {:?}: seconds must be 0 to 3600", phase.name));
         }
         if let Some(check) = &phase.check
-            && !(check.samples >= 1 && (0.05..=3600.0).contains(&check.interval))
+            && !((0.05..=3600.0).contains(&check.interval)
+                && check.samples >= 1
+                && f64::from(check.samples - 1) * check.interval <= scenario.limits.seconds)
         {
             return wrong(format!(
-                "phase {:?}: check needs samples and an interval of 0.05 to 3600 s",
+                "phase {:?}: check needs an interval of 0.05 s at least, and samples that fit into limits.seconds",
                 phase.name
             ));
         }
@@ -376,16 +419,81 @@ fn check(scenario: &Scenario) -> Result<(), Error> {
         }
     }
     let limits = &scenario.limits;
-    if !(limits.seconds > 0.0 && limits.seconds <= 3600.0) {
-        return wrong("limits.seconds must be above 0 and at most 3600".into());
+    if !(limits.seconds >= 1.0 && limits.seconds <= 3600.0) || limits.sockets == 0 {
+        return wrong("limits: seconds must be 1 to 3600, and sockets at least 1".into());
+    }
+    for (what, has, most) in [
+        ("hosts", scenario.hosts.len(), MOST_HOSTS),
+        ("links", scenario.links.len(), MOST_HOSTS * 2),
+        ("actors", scenario.actors.len(), MOST_ACTORS),
+        ("phases", scenario.phases.len(), MOST_PHASES),
+    ] {
+        if has > most {
+            return wrong(format!("it has {has} {what}; at most {most} are run"));
+        }
+    }
+    for (name, part) in &scenario.actors {
+        if let Err(why) = check_actor(&part.spec, limits) {
+            return wrong(format!("actor.{name}: {why}"));
+        }
     }
     for (_, part) in &scenario.actors {
         let outside = addresses(&part.spec).into_iter().find(|ip| !is_private(*ip));
         if let Some(outside) = outside {
-            return wrong(format!(
-                "{outside} is a public address; a lab uses loopback and private addresses (10.0.0.0/8, fd00::/8)"
-            ));
+            return wrong(format!("{outside} {PRIVATE}"));
         }
+    }
+    Ok(())
+}
+
+/// Whether an actor can do what it is told, within the scenario's limits.
+fn check_actor(spec: &ActorSpec, limits: &Limits) -> Result<(), String> {
+    let within = |what: &str, number: f64, low: f64, high: f64| match (low..=high).contains(&number) {
+        true => Ok(()),
+        false => Err(format!("{what} must be {low} to {high}, and is {number}")),
+    };
+    let threads = |threads: usize| within("threads", threads as f64, 1.0, 64.0);
+    match spec {
+        ActorSpec::Client(client) => {
+            threads(client.threads)?;
+            if let Some(rate) = client.rate {
+                within("rate", rate, 0.01, 1e7)?;
+            }
+            if let Some(seconds) = client.seconds {
+                within("seconds", seconds, 0.0, 3600.0)?;
+            }
+            if client.targets.is_empty() {
+                return Err("targets is missing: where it connects to".into());
+            }
+        }
+        ActorSpec::Server(server) => {
+            threads(server.threads)?;
+            within("backlog", f64::from(server.backlog), 0.0, f64::from(i32::MAX))?;
+            if let Behaviour::SlowAccept { per_second } = server.behaviour {
+                within("per_second", per_second, 0.01, 1e7)?;
+            }
+            if server.listen.is_empty() {
+                return Err("listen is missing: where it listens".into());
+            }
+        }
+        ActorSpec::Bound(bound) => {
+            let count = bound.count.saturating_add(bound.ports.len() as u64);
+            within("count (with ports)", count as f64, 0.0, limits.sockets as f64)?;
+        }
+        ActorSpec::Sockets(sockets) => within("count", sockets.count as f64, 0.0, limits.sockets as f64)?,
+        ActorSpec::Program(program) if program.program.is_empty() => {
+            return Err("program is missing: what it runs".into());
+        }
+        ActorSpec::Program(program) if program.program.contains('/') && program.find().is_none() => {
+            return Err(format!("program {:?} is no file", program.program));
+        }
+        ActorSpec::Program(_) => {}
+    }
+    let size = serde_json::to_string(spec).map_or(0, |json| json.len());
+    if size > LARGEST_ACTOR {
+        return Err(format!(
+            "its description takes {size} bytes, and {LARGEST_ACTOR} fit: use fewer addresses"
+        ));
     }
     Ok(())
 }
@@ -414,8 +522,15 @@ fn names<T>(of: &[(String, T)]) -> String {
     of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
+/// The error in one line: where it is, and what is wrong; not the picture of the line.
 fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let text = error.to_string();
+    let is_picture = |line: &str| {
+        line.contains('|') && line.trim_start().starts_with(|c: char| c == '|' || c.is_ascii_digit())
+    };
+    let words: Vec<&str> =
+        text.lines().filter(|line| !is_picture(line)).flat_map(str::split_whitespace).collect();
+    words.join(" ").chars().take(ERROR_SHOWN).collect()
 }
 
 fn malformed(name: &str, why: &str) -> Error {

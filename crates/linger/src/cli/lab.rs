@@ -75,6 +75,9 @@ Examples:
   linger lab run ./mine.toml --twin pool
   linger lab run --all
 
+A file of your own may run programs with your rights: read one from elsewhere
+before you run it.
+
 Hosts are unnamed network namespaces joined by veth, without a route to anywhere
 else; they vanish with this command, however it ends. No setting of this host is
 touched. It needs root, or a kernel on which users may make user namespaces.
@@ -152,7 +155,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
     /// Set the parameter `seconds`, for example 10s: how long the load goes on, or a state is waited for.
-    #[arg(long, value_parser = interval, value_name = "TIME")]
+    #[arg(long, value_parser = interval, value_name = "TIME", allow_hyphen_values = true)]
     pub duration: Option<Duration>,
     /// Run although this machine is busy. What a scenario may use of it stays bounded.
     #[arg(long)]

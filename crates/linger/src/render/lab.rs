@@ -149,7 +149,7 @@ fn series(out: &mut String, hosts: &[HostReport], style: &Style) {
     let fixed =
         2 + name_width + 2 + state_width + 2 + "  peak ".len() + peak_width + "  last ".len() + last_width;
     let room = style.width.saturating_sub(fixed).clamp(8, 60);
-    heading(out, style, "Sockets over time");
+    heading(out, style, "Sockets over time, each line up to its own peak");
     if all.is_empty() {
         let _ = writeln!(out, "  none");
     }

@@ -178,7 +178,10 @@ fn what_is_shown_as_source_is_a_file_that_can_be_used() {
 #[test]
 fn wrong_names_and_settings_are_refused_with_the_right_spelling() {
     refused(&["run", "short-conections"], &["short-conections", "did you mean short-connections?"]);
-    refused(&["run", "short-connections", "--twin", "pol"], &["did you mean short-connections-pool?"]);
+    refused(
+        &["run", "short-connections", "--twin", "pol"],
+        &["short-connections are: pool, destinations, sources"],
+    );
     refused(&["show", "zzzz"], &["zzzz", "linger lab list"]);
     refused(&["run", "/nowhere.toml"], &["/nowhere.toml", "No such file"]);
     refused(&["run", "/dev/zero", "--twin", "x"], &["/dev/zero", "regular file"]);
@@ -351,7 +354,7 @@ fn a_comparison_says_what_the_setting_did() {
     };
     let (failed, none) = figure("labtest-web", "EADDRNOTAVAIL").unwrap();
     assert!(failed >= 100.0 && none == 0.0, "{report:#}");
-    assert_eq!(figure("client", "TW001"), Some((1.0, 0.0)));
+    assert_eq!(figure("client", "TW001"), Some((2.0, 0.0)));
     assert_eq!(figure("labtest-web", "tried"), None, "{report:#}");
     let summary = report["summary"].as_str().unwrap();
     assert!(summary.contains("EADDRNOTAVAIL failures of labtest-web fell from"), "{summary}");

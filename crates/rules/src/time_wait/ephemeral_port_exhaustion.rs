@@ -261,7 +261,7 @@ impl Pressed<'_> {
                 ports.reuse.why()
             ),
             Shortage::Filling(left) => format!(
-                "{used} and run out in about {left:.0} s at {:.0} new a second: {}",
+                "{used} and run out in about {left:.0} s at {:.0} new a second (mean of 10 s): {}",
                 ports.rate_per_s.unwrap_or(0.0),
                 ports.reuse.why()
             ),

@@ -140,7 +140,7 @@ fn check(cx: &Context<'_>) -> Outcome {
                 if stats.owner.is_some() { Confidence::Medium } else { Confidence::High },
                 tuple_label(tuple),
                 format!(
-                    "{:.0} connections a second from {} towards {target} are closed by this side first: {consequence}{who}",
+                    "{:.0} connections a second (mean of 10 s) from {} towards {target} are closed by this side first: {consequence}{who}",
                     rate(stats),
                     tuple.src
                 ),

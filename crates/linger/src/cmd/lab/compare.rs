@@ -56,7 +56,8 @@ pub struct Side {
 pub struct Difference {
     /// The actor or host.
     pub subject: String,
-    /// `succeeded`, `EADDRNOTAVAIL`, `peak time_wait`, `TcpExt.TWRecycled`, or a finding's code (1 found, 0 not).
+    /// `succeeded`, `EADDRNOTAVAIL`, `peak time_wait`, `TcpExt.TWRecycled`, or a finding's code (0 none or a note, 1
+    /// warning, 2 critical).
     pub what: String,
     /// Of which kind it is.
     pub kind: Kind,
@@ -142,8 +143,7 @@ pub fn differences(a: &RunReport, b: &RunReport) -> Vec<Difference> {
     for (one, other) in a.hosts.iter().zip(&b.hosts) {
         let codes: BTreeSet<&str> = codes(one).into_iter().chain(codes(other)).collect();
         for code in codes {
-            let has = |host: &HostReport| u64::from(host.findings.iter().any(|it| it.code == code));
-            add(&one.name, code, Kind::Finding, has(one), has(other));
+            add(&one.name, code, Kind::Finding, gravity(one, code), gravity(other, code));
         }
         for state in linger_model::State::ALL {
             let peak =
@@ -163,6 +163,16 @@ pub fn differences(a: &RunReport, b: &RunReport) -> Vec<Difference> {
     counters.truncate(COUNTERS);
     rest.extend(counters);
     rest
+}
+
+/// How bad what a rule found is: 0 nothing or a note, 1 warning, 2 critical.
+fn gravity(host: &HostReport, code: &str) -> u64 {
+    let of = |it: &linger_lab::run::Found| match it.severity {
+        Severity::Critical => 2,
+        Severity::Warning => 1,
+        Severity::Info => 0,
+    };
+    host.findings.iter().filter(|it| it.code == code).map(of).max().unwrap_or(0)
 }
 
 fn codes(host: &HostReport) -> Vec<&str> {
@@ -224,12 +234,15 @@ pub fn summary(a: &Side, b: &Side, differences: &[Difference]) -> String {
         let words = parts.join(", and ");
         sentences.push(format!("From {} to {}, {words}.", named("A", a), named("B", b)));
     }
-    let found = |side: fn(&Difference) -> f64| -> Vec<String> {
-        let of = differences.iter().filter(|it| it.kind == Kind::Finding && side(it) > 0.0);
-        of.map(|it| format!("{} in {}", it.what, it.subject)).collect()
+    let findings = || differences.iter().filter(|it| it.kind == Kind::Finding);
+    let only = |is: fn(&Difference) -> bool| -> Vec<String> {
+        findings().filter(|it| is(it)).map(|it| format!("{} in {}", it.what, it.subject)).collect()
     };
-    let (only_a, only_b) = (found(|it| it.a), found(|it| it.b));
+    let (only_a, only_b) = (only(|it| it.b == 0.0), only(|it| it.a == 0.0));
+    let worse = only(|it| it.a > 0.0 && it.b > it.a);
+    let better = only(|it| it.b > 0.0 && it.a > it.b);
     match (only_a.as_slice(), only_b.as_slice()) {
+        ([], []) if !worse.is_empty() || !better.is_empty() => {}
         ([], []) => {
             let all: BTreeSet<&str> = a.run.hosts.iter().flat_map(codes).collect();
             if !sentences.is_empty() && !all.is_empty() {
@@ -243,12 +256,21 @@ pub fn summary(a: &Side, b: &Side, differences: &[Difference]) -> String {
             sentences.push(format!("Only A has {}; only B has {}.", one.join(", "), other.join(", ")));
         }
     }
+    for (them, what) in [(worse, "critical in B, a warning in A"), (better, "critical in A, a warning in B")]
+    {
+        if !them.is_empty() {
+            sentences.push(format!("{}: {what}.", them.join(", ")));
+        }
+    }
     if sentences.is_empty() {
         sentences.push(format!(
             "{} and {} did the same: nothing differs by more than a fifth.",
             named("A", a),
             named("B", b)
         ));
+    }
+    if !a.run.as_expected && !b.run.as_expected {
+        sentences.push("Neither side showed what the scenario expects.".to_owned());
     }
     sentences.join(" ")
 }
@@ -286,7 +308,8 @@ mod tests {
         assert_eq!(
             text,
             "From A (as it is) to B (x=1), EADDRNOTAVAIL failures of web fell from 11,345 to 0, and successes of web \
-             rose from 1,000 to 12,345. Only A has RS001 in client, TW001 in client."
+             rose from 1,000 to 12,345. Only A has RS001 in client, TW001 in client. Neither side showed what the scenario \
+             expects."
         );
         assert!(differences.iter().all(|it| it.kind != Kind::Counter), "{differences:?}");
     }

@@ -33,11 +33,19 @@ pub fn load(name: &str, twin: Option<&str>, adjust: &Adjust) -> anyhow::Result<S
         let full = twin.map_or_else(|| name.to_owned(), |twin| format!("{name}-{twin}"));
         match find(&full, adjust).map_err(one_line)? {
             Some(scenario) => scenario,
+            None if twin.is_some() && incident(name) == Some(name) => return Err(no_twin(name, &full)),
             None => return Err(unknown(&full)),
         }
     };
     verify(&scenario).with_context(|| format!("scenario {:?}", clean(&scenario.name)))?;
     Ok(scenario)
+}
+
+fn no_twin(name: &str, full: &str) -> anyhow::Error {
+    let all = library().unwrap_or_default();
+    let of = all.iter().filter_map(|it| it.name.strip_prefix(name)?.strip_prefix('-'));
+    let twins: Vec<&str> = of.collect();
+    anyhow!("no scenario {:?}; the twins and variants of {name} are: {}", clean(full), twins.join(", "))
 }
 
 fn unknown(name: &str) -> anyhow::Error {
@@ -51,7 +59,7 @@ fn unknown(name: &str) -> anyhow::Error {
 }
 
 /// A library's error as one line without control characters: a file's own words may be in it.
-fn one_line(error: linger_lab::Error) -> anyhow::Error {
+pub fn one_line(error: linger_lab::Error) -> anyhow::Error {
     let text = error.to_string();
     let words: Vec<&str> = text.split_whitespace().collect();
     anyhow!("{}", clean(&words.join(" ")))

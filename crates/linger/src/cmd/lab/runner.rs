@@ -1,6 +1,6 @@
 //! Running one scenario, or several side by side as far as this machine allows.
 
-use super::load::needs;
+use super::load::{needs, one_line};
 use super::observer::Collected;
 use super::progress::Board;
 use crate::cli::RunOptions;
@@ -63,7 +63,7 @@ impl Runner {
             progress: &|progress| board.tell(label, progress),
             is_disposable: self.is_disposable,
         };
-        run(scenario, &options).map_err(|error| error.to_string())
+        run(scenario, &options).map_err(|error| one_line(error).to_string())
     }
 
     /// Runs all of them: those that mostly wait side by side, then the others one at a time. The results are in the
