@@ -14,10 +14,14 @@
 pub mod cookbook;
 mod counters;
 pub mod errnos;
+pub mod metrics;
 mod shorthand;
 mod states;
 mod sysctls;
 pub mod topics;
+mod tunable;
+
+pub use tunable::{Accepts, Tunable, tunable, tunables};
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,0 +1,82 @@
+use std::io;
+
+use rustix::io::Errno;
+
+/// What went wrong: the operation, on what, the kind, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {subject}: {detail}{}", hint(.kind))]
+pub struct Error {
+    /// What was tried, as it follows "cannot": `read`, `write`, `lock`.
+    pub operation: &'static str,
+    /// The setting or path it was tried on.
+    pub subject: String,
+    /// What sort of failure it is.
+    pub kind: Kind,
+    detail: String,
+    #[source]
+    source: Option<io::Error>,
+}
+
+/// The sort of a failure, for callers that treat them differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The kernel forbids it to this process.
+    Denied,
+    /// It isn't there (any more).
+    Vanished,
+    /// The kernel does not take this value.
+    Refused,
+    /// What was read is not what was expected there.
+    Malformed,
+    /// No space is left, or a limit on a file's size was hit.
+    Full,
+    /// Another process is at it.
+    Busy,
+    /// Anything else.
+    Failed,
+}
+
+fn hint(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Denied => {
+            "; run as root, or with CAP_NET_ADMIN in the user namespace that owns the network namespace"
+        }
+        Kind::Busy => "; wait for it, or see `linger tune status`",
+        _ => "",
+    }
+}
+
+impl Error {
+    pub(crate) fn io(operation: &'static str, subject: impl Into<String>, source: io::Error) -> Self {
+        let kind = match Errno::from_io_error(&source) {
+            Some(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Kind::Denied,
+            Some(Errno::NOENT | Errno::NOTDIR) => Kind::Vanished,
+            Some(Errno::INVAL | Errno::RANGE) => Kind::Refused,
+            Some(Errno::LOOP) => Kind::Malformed,
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Kind::Full,
+            Some(Errno::WOULDBLOCK) => Kind::Busy,
+            _ => Kind::Failed,
+        };
+        Error { operation, subject: subject.into(), kind, detail: source.to_string(), source: Some(source) }
+    }
+
+    pub(crate) fn new(
+        operation: &'static str,
+        subject: impl Into<String>,
+        kind: Kind,
+        detail: impl Into<String>,
+    ) -> Self {
+        Error { operation, subject: subject.into(), kind, detail: detail.into(), source: None }
+    }
+}
+
+impl From<linger_netns::Error> for Error {
+    fn from(error: linger_netns::Error) -> Self {
+        let kind = match error.kind {
+            linger_netns::Kind::Denied => Kind::Denied,
+            linger_netns::Kind::Vanished => Kind::Vanished,
+            _ => Kind::Failed,
+        };
+        Error::new(error.operation, error.subject.clone(), kind, error.to_string())
+    }
+}

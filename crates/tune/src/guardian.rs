@@ -1,0 +1,165 @@
+//! The process that takes a run back when nobody else does.
+//!
+//! It is started before the first write, in a session of its own and inside the namespace, which it holds open. It does
+//! nothing while the applier lives and does its work. When the applier is gone in the middle (its pipe ends), when it
+//! hangs, or when the operator does not confirm in time, it takes the lock, reads the journal, and takes back what is
+//! there. It ends when the run is confirmed or over.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
+
+use crate::engine::{Interrupt, UndoReport, roll_back};
+use crate::journal::{Journal, Phase, boottime_s};
+use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::{Error, Kind};
+
+/// How often it looks at the journal.
+const TICK: Duration = Duration::from_millis(100);
+/// How long it waits for the lock: whoever has it takes steps back itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+const READY: u8 = b'!';
+/// How long it may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// The applier's end of a guardian.
+#[derive(Debug)]
+pub struct Guard {
+    child: Child,
+    /// Its end tells the guardian that this process is gone.
+    _alive: Option<ChildStdin>,
+}
+
+impl Guard {
+    /// Starts `command` as the guardian and waits until it stands. It gets a session of its own, a pipe from this
+    /// process as its standard input and one to it as its standard output.
+    ///
+    /// # Errors
+    /// When it can't be started, or ends or says nothing within 20 s; it is ended then.
+    pub fn start(mut command: Command) -> Result<Guard, Error> {
+        let failed = |error: io::Error| Error::io("start", "the guardian", error);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
+        // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+        unsafe {
+            command.pre_exec(|| setsid().map(drop).map_err(Into::into));
+        }
+        let mut child = command.spawn().map_err(failed)?;
+        let alive = child.stdin.take();
+        let mut word = [0u8];
+        let said = match child.stdout.take() {
+            Some(mut out) => {
+                let time = Timespec { tv_sec: START.as_secs().cast_signed(), tv_nsec: 0 };
+                let _ = poll(&mut [PollFd::from_borrowed_fd(out.as_fd(), PollFlags::IN)], Some(&time));
+                let flags = fcntl_getfl(&out).and_then(|it| fcntl_setfl(&out, it | OFlags::NONBLOCK));
+                flags.is_ok() && out.read(&mut word).is_ok_and(|length| length == 1) && word[0] == READY
+            }
+            None => false,
+        };
+        if !said {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Error::new("start", "the guardian", Kind::Failed, "it did not come up"));
+        }
+        Ok(Guard { child, _alive: alive })
+    }
+
+    /// Whether it lives.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// What a guardian is to guard.
+#[derive(Debug, Clone, Copy)]
+pub struct Guardian {
+    /// The run.
+    pub run: u64,
+    /// The applier's process.
+    pub applier: i32,
+    /// After so long an applier that has not come to its end hangs, and is killed.
+    pub at_most: Duration,
+}
+
+/// Stands guard until the run is confirmed or over; what was taken back. Told to end (SIGTERM), as at the end of a login
+/// session, it takes back what awaits confirmation while it still can.
+///
+/// # Errors
+/// When the journal can't be read, or the lock isn't free for 30 s.
+pub fn stand_guard(
+    guardian: Guardian,
+    journal: &Journal,
+    settings: &dyn Settings,
+    signals: &Signals,
+) -> Result<Vec<UndoReport>, Error> {
+    let failed = |error: rustix::io::Errno| Error::io("watch", "the applier", error.into());
+    // While the applier waits for the word, its number can't be another's.
+    let applier = Pid::from_raw(guardian.applier).ok_or_else(|| failed(rustix::io::Errno::SRCH))?;
+    let applier = pidfd_open(applier, PidfdFlags::empty()).ok();
+    rustix::io::write(io::stdout(), &[READY]).map_err(failed)?;
+    let start = Instant::now();
+    let (mut is_alone, mut is_dismissed) = (false, false);
+    let mut known = None;
+    loop {
+        // Read anew only where a line was added.
+        let length = journal.length()?;
+        let phase = match known {
+            Some((at, phase)) if at == length => phase,
+            _ => journal.read()?.run(guardian.run).map(|run| run.phase),
+        };
+        known = Some((length, phase));
+        match phase {
+            None | Some(Phase::Confirmed | Phase::Closed) => return Ok(Vec::new()),
+            Some(Phase::Awaiting(until)) if boottime_s() < until && !is_dismissed => {}
+            // The applier sees it, and takes back.
+            Some(Phase::Open) if !is_alone && is_dismissed => return Ok(Vec::new()),
+            Some(Phase::Open) if !is_alone => {
+                if start.elapsed() > guardian.at_most
+                    && let Some(applier) = &applier
+                {
+                    let _ = pidfd_send_signal(applier, Signal::KILL);
+                }
+            }
+            Some(phase) => {
+                let why = match phase {
+                    Phase::Awaiting(_) if is_dismissed => "the guardian was told to end",
+                    Phase::Awaiting(_) => "not confirmed in time",
+                    _ => "the applying process is gone",
+                };
+                let lock = journal.lock(PATIENCE)?;
+                // Meanwhile somebody may have confirmed it, or taken it back.
+                let log = journal.read()?;
+                let run = log.run(guardian.run);
+                let Some(run) = run.filter(|it| it.phase == phase) else { continue };
+                return roll_back(journal, &lock, settings, run, why);
+            }
+        }
+        is_dismissed = is_dismissed || signals.wait(Duration::ZERO) == Some(Interrupt::Asked);
+        is_alone = is_alone || is_over(TICK);
+        if is_alone {
+            std::thread::sleep(TICK);
+        }
+    }
+}
+
+/// Waits so long for the end of the standard input.
+fn is_over(time: Duration) -> bool {
+    let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let input = io::stdin();
+    match poll(&mut [PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN)], Some(&time)) {
+        Ok(0) | Err(_) => false,
+        Ok(_) => rustix::io::read(&input, &mut [0u8; 64]).is_ok_and(|length| length == 0),
+    }
+}

@@ -1,0 +1,714 @@
+//! What was done, on disk before it is done.
+//!
+//! One JSON object a line, only ever appended; a line and the folder are on the disk before anything else happens.
+//! The one process that holds the lock writes. A line that is torn, foreign or of another version is skipped and
+//! counted: it never stops a way back that other lines describe.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use linger_facts::{Tunable, tunable};
+use rustix::fs::{
+    FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, ftruncate, mkdir, open, openat,
+};
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::NetnsMark;
+use crate::{Error, Kind, fault};
+
+/// Where the journal is unless another folder is named.
+pub const STATE_DIR: &str = "/var/lib/linger/tune";
+const FILE: &str = "journal.jsonl";
+const LOCK: &str = "lock";
+/// The version of a line. Others are not read.
+const VERSION: u32 = 1;
+/// A longer line is foreign.
+const MOST_LINE: u64 = 64 << 10;
+/// So many steps of one run are taken from the journal.
+const MOST_STEPS: usize = 64;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    v: u32,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+    /// The boot it happened in (`/proc/sys/kernel/random/boot_id`).
+    pub boot: String,
+    /// Who did it: `uid 0 (alice)`.
+    pub who: String,
+    /// The process that did it.
+    pub pid: u32,
+    /// The run it belongs to; they count from 1.
+    pub run: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened, or is about to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A run begins.
+    Begin {
+        /// Where.
+        netns: NetnsMark,
+        /// The folder to persist into, where that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        persist: Option<PathBuf>,
+    },
+    /// A value is about to be written.
+    Write {
+        /// The step, from 0.
+        step: usize,
+        /// The full key.
+        key: String,
+        /// The value until now.
+        from: String,
+        /// The new value.
+        to: String,
+    },
+    /// It was written, and this is what the kernel shows.
+    Wrote {
+        /// The step.
+        step: usize,
+        /// What was read back.
+        value: String,
+    },
+    /// The step was watched and stays.
+    Kept {
+        /// The step.
+        step: usize,
+        /// What was seen of its effect.
+        effect: String,
+    },
+    /// The old value is about to be written.
+    Undo {
+        /// The step.
+        step: usize,
+        /// Why.
+        why: String,
+    },
+    /// The old value is there again.
+    Undone {
+        /// The step.
+        step: usize,
+    },
+    /// Somebody else changed it meanwhile; it was left alone.
+    Foreign {
+        /// The step.
+        step: usize,
+        /// What was found.
+        found: String,
+    },
+    /// The old value could not be written.
+    Stuck {
+        /// The step.
+        step: usize,
+        /// Why.
+        why: String,
+    },
+    /// All steps are done; without a word from the operator they are taken back.
+    Awaiting {
+        /// At this time of CLOCK_BOOTTIME, seconds.
+        until_s: f64,
+    },
+    /// The steps stay.
+    Confirmed,
+    /// The run is over, and none of its values is to be taken back any more by itself.
+    Closed {
+        /// How it ended.
+        why: String,
+    },
+    /// The file that sets values at boot is about to be replaced.
+    Persisting {
+        /// The file.
+        file: PathBuf,
+        /// What was in it; none where there was no file.
+        before: Option<String>,
+    },
+    /// It was.
+    Persisted,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// The new value may be there or not.
+    Writing,
+    /// It is there.
+    Written,
+    /// It was watched and stays.
+    Kept,
+    /// The old value may be there again or not.
+    Undoing,
+    /// The old value is there again.
+    Undone,
+    /// Somebody else changed it.
+    Foreign,
+    /// It could not be undone.
+    Stuck,
+}
+
+impl StepState {
+    /// Whether the new value may be there, by this journal.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(
+            self,
+            StepState::Writing | StepState::Written | StepState::Kept | StepState::Undoing | StepState::Stuck
+        )
+    }
+}
+
+/// A step, as the journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Its number in the run, from 0.
+    pub number: usize,
+    /// The setting.
+    pub key: &'static Tunable,
+    /// The value before.
+    pub from: String,
+    /// The value to set.
+    pub to: String,
+    /// What the kernel made of it, once it was read back.
+    pub wrote: Option<String>,
+    /// How far it is.
+    pub state: StepState,
+    /// What was seen of its effect, or why it was undone.
+    pub note: String,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Phase {
+    /// Steps are made, or the process that made them is gone.
+    Open,
+    /// All are made; they are taken back at this time of CLOCK_BOOTTIME, seconds.
+    Awaiting(f64),
+    /// They stay.
+    Confirmed,
+    /// It is over.
+    Closed,
+}
+
+/// A run, as the journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its number.
+    pub id: u64,
+    /// When it began.
+    pub at: String,
+    /// In which boot.
+    pub boot: String,
+    /// Who began it.
+    pub who: String,
+    /// Where.
+    pub netns: NetnsMark,
+    /// The folder to persist into.
+    pub persist: Option<PathBuf>,
+    /// A replacement of the file that sets values at boot that was begun and not ended: the file, and what was in it.
+    pub half_persisted: Option<(PathBuf, Option<String>)>,
+    /// Whether its values are in the file that sets them at boot.
+    pub is_persisted: bool,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+    /// How far it is.
+    pub phase: Phase,
+    /// How it ended.
+    pub outcome: String,
+}
+
+/// What a journal holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Log {
+    /// Runs, oldest first.
+    pub runs: Vec<Run>,
+    /// Lines that could not be read, by number from 1.
+    pub unreadable: Vec<usize>,
+}
+
+impl Log {
+    /// The run of this number.
+    #[must_use]
+    pub fn run(&self, id: u64) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// Runs of this boot that are neither confirmed nor over.
+    pub fn unsettled<'a>(&'a self, boot: &'a str) -> impl Iterator<Item = &'a Run> {
+        self.runs
+            .iter()
+            .filter(move |run| run.boot == boot && matches!(run.phase, Phase::Open | Phase::Awaiting(_)))
+    }
+
+    /// Reads lines. It never fails: what it does not know, it counts.
+    pub fn read(mut lines: impl BufRead) -> Log {
+        let mut log = Log::default();
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            match (&mut lines).take(MOST_LINE).read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) if line.last() != Some(&b'\n') && line.len() as u64 == MOST_LINE => {
+                    log.unreadable.push(number);
+                    if skip_line(&mut lines).is_err() {
+                        break;
+                    }
+                    continue;
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    log.unreadable.push(number);
+                    break;
+                }
+            }
+            let text = line.trim_ascii();
+            if text.is_empty() {
+                continue;
+            }
+            let known = serde_json::from_slice::<Record>(text).ok().filter(|record| record.v == VERSION);
+            if known.and_then(|record| log.take(record)).is_none() {
+                log.unreadable.push(number);
+            }
+        }
+        log
+    }
+
+    /// Takes a line in; `None` if it fits nothing before it.
+    fn take(&mut self, record: Record) -> Option<()> {
+        if let Event::Begin { netns, persist } = record.event {
+            if self.run(record.run).is_some() {
+                return None;
+            }
+            self.runs.push(Run {
+                id: record.run,
+                at: record.at,
+                boot: record.boot,
+                who: record.who,
+                netns,
+                persist,
+                half_persisted: None,
+                is_persisted: false,
+                steps: Vec::new(),
+                phase: Phase::Open,
+                outcome: String::new(),
+            });
+            return Some(());
+        }
+        let run = self.runs.iter_mut().find(|run| run.id == record.run)?;
+        let steps = &mut run.steps;
+        match record.event {
+            Event::Begin { .. } => return None,
+            Event::Write { step, key, from, to } => {
+                let is_new = steps.iter().all(|it| it.number != step);
+                // What was never a value of the kernel's is never written to it.
+                let is_plain = |text: &str| {
+                    !text.is_empty()
+                        && text.len() <= 256
+                        && text.bytes().all(|b| b.is_ascii_digit() || b" -,".contains(&b))
+                };
+                if !is_new || steps.len() >= MOST_STEPS || !is_plain(&from) || !is_plain(&to) {
+                    return None;
+                }
+                let (key, state) = (tunable(&key)?, StepState::Writing);
+                steps.push(Step { number: step, key, from, to, wrote: None, state, note: String::new() });
+            }
+            Event::Wrote { step, value } => found(steps, step, StepState::Written, None)?.wrote = Some(value),
+            Event::Kept { step, effect } => {
+                found(steps, step, StepState::Kept, Some(effect))?;
+            }
+            Event::Undo { step, why } => {
+                found(steps, step, StepState::Undoing, Some(why))?;
+            }
+            Event::Undone { step } => {
+                found(steps, step, StepState::Undone, None)?;
+            }
+            Event::Foreign { step, found: value } => {
+                let note = format!("{value} was found");
+                found(steps, step, StepState::Foreign, Some(note))?;
+            }
+            Event::Stuck { step, why } => {
+                found(steps, step, StepState::Stuck, Some(why))?;
+            }
+            Event::Awaiting { until_s } => run.phase = Phase::Awaiting(until_s),
+            Event::Confirmed => run.phase = Phase::Confirmed,
+            Event::Closed { why } => (run.phase, run.outcome) = (Phase::Closed, why),
+            Event::Persisting { file, before } => run.half_persisted = Some((file, before)),
+            Event::Persisted => (run.half_persisted, run.is_persisted) = (None, true),
+        }
+        Some(())
+    }
+}
+
+/// The step of this number, moved on.
+fn found(steps: &mut [Step], number: usize, state: StepState, note: Option<String>) -> Option<&mut Step> {
+    let step = steps.iter_mut().find(|step| step.number == number)?;
+    step.state = state;
+    if let Some(note) = note {
+        step.note = note;
+    }
+    Some(step)
+}
+
+fn skip_line(lines: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let chunk = lines.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let (length, is_end) = match chunk.iter().position(|b| *b == b'\n') {
+            Some(at) => (at + 1, true),
+            None => (chunk.len(), false),
+        };
+        lines.consume(length);
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
+/// The folder that holds a journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    folder: OwnedFd,
+    boot: String,
+    who: String,
+}
+
+/// The right to write the journal and the settings it speaks of; it goes with the process, also on SIGKILL.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as its descriptor")] OwnedFd);
+
+impl Journal {
+    /// Opens the journal in this folder, which is made (mode 0700) if it isn't there.
+    ///
+    /// # Errors
+    /// When the folder can't be made or opened, or others than its owner, who must be this user, may enter it.
+    pub fn open(path: &Path) -> Result<Journal, Error> {
+        let failed = |error: std::io::Error| Error::io("open", path.display().to_string(), error);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        match mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let found = fstat(&folder).map_err(|error| failed(error.into()))?;
+        if found.st_uid != geteuid().as_raw() || found.st_mode & 0o077 != 0 {
+            let what = "it must belong to this user, and nobody else may enter it (mode 0700)";
+            return Err(Error::new("trust", path.display().to_string(), Kind::Malformed, what));
+        }
+        Ok(Journal { path: path.to_owned(), folder, boot: boot_id()?, who: who() })
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of this boot.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Takes the lock, waiting for at most this long.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when another process has it for so long.
+    pub fn lock(&self, patience: Duration) -> Result<Lock, Error> {
+        let failed =
+            |error: rustix::io::Errno| Error::io("lock", self.path.display().to_string(), error.into());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.folder, LOCK, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        let start = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock(file)),
+                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() >= patience => {
+                    let detail = "another linger changes settings at the moment";
+                    return Err(Error::new("lock", self.path.display().to_string(), Kind::Busy, detail));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When its file is there and can't be opened.
+    pub fn read(&self) -> Result<Log, Error> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(&self.folder, FILE, flags, Mode::empty()) {
+            Ok(file) => Ok(Log::read(BufReader::new(File::from(file)))),
+            Err(rustix::io::Errno::NOENT) => Ok(Log::default()),
+            Err(error) => Err(Error::io("read", self.file_name(), error.into())),
+        }
+    }
+
+    /// Its length in bytes: it grows with every line.
+    ///
+    /// # Errors
+    /// When its file is there and can't be looked at.
+    pub fn length(&self) -> Result<u64, Error> {
+        match rustix::fs::statat(&self.folder, FILE, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(u64::try_from(found.st_size).unwrap_or(0)),
+            Err(rustix::io::Errno::NOENT) => Ok(0),
+            Err(error) => Err(Error::io("look at", self.file_name(), error.into())),
+        }
+    }
+
+    fn file_name(&self) -> String {
+        self.path.join(FILE).display().to_string()
+    }
+
+    /// Appends a line; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Kind::Full`] and others. Nothing of the line is left then, as far as the file system lets it be taken back.
+    pub fn append(&self, _: &Lock, run: u64, event: Event) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::io("append to", self.file_name(), error);
+        let errno = |error: rustix::io::Errno| failed(error.into());
+        fault::point("before-journal");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.folder, FILE, flags, Mode::RUSR | Mode::WUSR).map_err(errno)?;
+        if FileType::from_raw_mode(fstat(&file).map_err(errno)?.st_mode) != FileType::RegularFile {
+            return Err(Error::new("append to", self.file_name(), Kind::Malformed, "it is no plain file"));
+        }
+        let mut file = File::from(file);
+        let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let mut line = Vec::new();
+        if length > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::Start(length - 1)).map_err(failed)?;
+            file.read_exact(&mut last).map_err(failed)?;
+            // A torn line stays a line of its own.
+            if last != *b"\n" {
+                line.push(b'\n');
+            }
+        }
+        let record = Record {
+            v: VERSION,
+            at: now(),
+            boot: self.boot.clone(),
+            who: self.who.clone(),
+            pid: std::process::id(),
+            run,
+            event,
+        };
+        serde_json::to_writer(&mut line, &record).map_err(|error| failed(error.into()))?;
+        line.push(b'\n');
+        fault::at("torn-journal", || {
+            let _ = file.write_all(&line[..line.len() / 2]);
+        });
+        let written = file.write_all(&line).and_then(|()| {
+            fault::point("after-journal-write");
+            file.sync_all()
+        });
+        if let Err(error) = written {
+            let _ = ftruncate(&file, length);
+            return Err(failed(error));
+        }
+        if length == 0 {
+            fsync(&self.folder).map_err(errno)?;
+        }
+        Ok(())
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// Seconds since boot, sleep included.
+#[must_use]
+pub fn boottime_s() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
+fn boot_id() -> Result<String, Error> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Who runs this: the user, and who they were before sudo.
+fn who() -> String {
+    let uid = geteuid().as_raw();
+    let plain =
+        |name: &String| !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic());
+    let name = ["SUDO_USER", "LOGNAME", "USER"].iter().filter_map(|it| std::env::var(it).ok()).find(plain);
+    let login = std::fs::read_to_string("/proc/self/loginuid").ok();
+    let login =
+        login.and_then(|text| text.trim().parse::<u32>().ok()).filter(|it| *it != u32::MAX && *it != uid);
+    let mut who = format!("uid {uid}");
+    if let Some(name) = name {
+        who += &format!(" ({name})");
+    }
+    if let Some(login) = login {
+        who += &format!(", logged in as uid {login}");
+    }
+    who
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const MARK: NetnsMark = NetnsMark { inode: 7, cookie: 9 };
+
+    fn journal() -> (tempfile::TempDir, Journal) {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("a/tune")).unwrap();
+        (folder, journal)
+    }
+
+    fn write(step: usize) -> Event {
+        Event::Write { step, key: "net.ipv4.tcp_tw_reuse".into(), from: "2".into(), to: "1".into() }
+    }
+
+    #[test]
+    fn lines_come_back() {
+        let (_folder, journal) = journal();
+        let lock = journal.lock(Duration::ZERO).unwrap();
+        for event in [
+            Event::Begin { netns: MARK, persist: None },
+            write(0),
+            Event::Wrote { step: 0, value: "1".into() },
+            Event::Kept { step: 0, effect: "shown".into() },
+            Event::Awaiting { until_s: 12.5 },
+        ] {
+            journal.append(&lock, 1, event).unwrap();
+        }
+        let log = journal.read().unwrap();
+        assert_eq!(log.unreadable, Vec::<usize>::new());
+        let run = log.run(1).unwrap();
+        assert_eq!((run.phase, run.netns, run.boot.as_str()), (Phase::Awaiting(12.5), MARK, journal.boot()));
+        assert_eq!((run.steps[0].state, run.steps[0].note.as_str()), (StepState::Kept, "shown"));
+        assert_eq!(log.unsettled(journal.boot()).count(), 1);
+        assert_eq!(log.unsettled("another boot").count(), 0);
+    }
+
+    #[test]
+    fn the_folder_is_for_its_owner_alone() {
+        let (folder, journal) = journal();
+        let path = folder.path().join("a/tune");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(journal);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(Journal::open(&path).unwrap_err().to_string().contains("mode 0700"));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(Journal::open(&link).is_err());
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let (_folder, journal) = journal();
+        let lock = journal.lock(Duration::ZERO).unwrap();
+        assert_eq!(journal.lock(Duration::from_millis(30)).unwrap_err().kind, Kind::Busy);
+        drop(lock);
+        journal.lock(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn torn_and_foreign_lines_are_skipped_and_counted() {
+        let (_folder, journal) = journal();
+        let lock = journal.lock(Duration::ZERO).unwrap();
+        journal.append(&lock, 1, Event::Begin { netns: MARK, persist: None }).unwrap();
+        journal.append(&lock, 1, write(0)).unwrap();
+        let file = journal.path().join(FILE);
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        text += "\n{\"v\":2}\nnot json\n\u{0}\n";
+        text += &"x".repeat(200_000);
+        text += "\n{\"v\":1,\"run\":1,\"event\":\"wro";
+        std::fs::write(&file, &text).unwrap();
+        journal.append(&lock, 1, Event::Wrote { step: 0, value: "1".into() }).unwrap();
+        let log = journal.read().unwrap();
+        assert_eq!(log.unreadable, [4, 5, 6, 7, 8]);
+        assert_eq!(log.run(1).unwrap().steps[0].state, StepState::Written);
+    }
+
+    #[test]
+    fn lines_that_name_what_is_not_tunable_are_foreign() {
+        let line = |event: Event| {
+            let record = Record {
+                v: 1,
+                at: String::new(),
+                boot: String::new(),
+                who: String::new(),
+                pid: 1,
+                run: 1,
+                event,
+            };
+            serde_json::to_string(&record).unwrap() + "\n"
+        };
+        let begin = line(Event::Begin { netns: MARK, persist: None });
+        let of = |key: &str, from: &str| {
+            line(Event::Write { step: 0, key: key.into(), from: from.into(), to: "1".into() })
+        };
+        for bad in [of("kernel.core_pattern", "1"), of("../x", "1"), of("net.ipv4.tcp_tw_reuse", "|sh")] {
+            let log = Log::read((begin.clone() + &bad).as_bytes());
+            assert_eq!((log.unreadable.as_slice(), log.runs[0].steps.len()), (&[2][..], 0), "{bad}");
+        }
+        // A step of a run that never began, and a second beginning.
+        assert_eq!(Log::read(of("net.ipv4.tcp_tw_reuse", "2").as_bytes()).unreadable, [1]);
+        assert_eq!(Log::read((begin.clone() + &begin).as_bytes()).unreadable, [2]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
+            let _ = Log::read(bytes.as_slice());
+        }
+
+        /// Lines in any order, some of them damaged.
+        #[test]
+        fn any_lines_are_read_without_a_panic(lines in proptest::collection::vec((0u64..3, 0usize..3, 0usize..12, any::<u8>(), 0usize..400), 0..40)) {
+            let mut bytes = Vec::new();
+            for (run, step, kind, damage, at) in lines {
+                let event = match kind {
+                    0 | 1 => Event::Begin { netns: MARK, persist: None },
+                    2 | 3 => write(step),
+                    4 => Event::Wrote { step, value: "1".into() },
+                    5 => Event::Kept { step, effect: String::new() },
+                    6 => Event::Undo { step, why: String::new() },
+                    7 => Event::Undone { step },
+                    8 => Event::Foreign { step, found: "5".into() },
+                    9 => Event::Awaiting { until_s: 1.0 },
+                    10 => Event::Confirmed,
+                    _ => Event::Closed { why: String::new() },
+                };
+                let record = Record { v: 1, at: String::new(), boot: String::new(), who: String::new(), pid: 1, run, event };
+                let mut line = serde_json::to_vec(&record).unwrap();
+                if let Some(byte) = line.get_mut(at) {
+                    *byte = damage;
+                }
+                bytes.extend(line);
+                bytes.push(b'\n');
+            }
+            let log = Log::read(bytes.as_slice());
+            for run in &log.runs {
+                prop_assert!(run.steps.len() <= MOST_STEPS);
+            }
+        }
+    }
+}

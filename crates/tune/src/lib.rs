@@ -1,0 +1,34 @@
+//! Changing kernel settings so that they are watched, and taken back by themselves.
+//!
+//! *Architecture invariant:* the only writer of the host's kernel. Nothing is written before it is in the journal, and
+//! no key is written that [`linger_facts::tunables`] doesn't list. It knows no collector and no rules: whoever uses it
+//! hands in an [`Attendant`], who looks at the host.
+
+mod effects;
+mod engine;
+mod error;
+pub mod fault;
+mod guardian;
+pub mod journal;
+pub mod observe;
+mod persist;
+pub mod plan;
+mod planner;
+mod role;
+mod settings;
+mod signals;
+
+pub use engine::{
+    Answer, Applied, Attendant, Ended, Interrupt, Options, Progress, StepOutcome, StepReport, Undo,
+    UndoReport, apply, begin, confirm, persist_confirmed, preflight, recover, roll_back,
+};
+pub use error::{Error, Kind};
+pub use guardian::{Guard, Guardian, stand_guard};
+pub use journal::{Journal, Lock, Log, Phase, Run, Step, StepState};
+pub use observe::{Effect, Sample};
+pub use persist::{PERSIST_FILE, SYSCTL_DIR, overridden};
+pub use plan::{Plan, PlanError};
+pub use planner::{Present, plan};
+pub use role::Role;
+pub use settings::{Namespace, NetnsMark, Settings, Tree};
+pub use signals::Signals;
