@@ -35,10 +35,13 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "ports" -d 'Show how f
 complete -c linger -n "__fish_linger_needs_command" -f -a "listeners" -d 'Show each listener\'s accept queue, half-open requests, drops and process'
 complete -c linger -n "__fish_linger_needs_command" -f -a "explain" -d 'Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel'
 complete -c linger -n "__fish_linger_needs_command" -f -a "lab" -d 'Reproduce incidents on this kernel, in network namespaces that vanish'
+complete -c linger -n "__fish_linger_needs_command" -f -a "tune" -d 'Change kernel settings step by step, watch each, and take back what does harm'
+complete -c linger -n "__fish_linger_needs_command" -f -a "lint" -d 'Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure'
 complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
 complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__man" -d 'Write the man pages'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__schema" -d 'Print a JSON Schema'
+complete -c linger -n "__fish_linger_needs_command" -f -a "__guardian" -d 'Guard a run of `linger tune apply`'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__actor" -d 'Play a part in a lab'
 complete -c linger -n "__fish_linger_using_subcommand check" -l interval -d 'Time between two samples, for example 500ms or 5s' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l samples -d 'How many samples; more make a longer window for the rules that need a past' -r
@@ -182,6 +185,140 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s v -l verbose -d 'Also why the kernel behaves so, and where the belief is read'
 complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "plan" -d 'Plan what to change, and what to do first, by what `linger check` finds'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "apply" -d 'Make a plan\'s changes one at a time, watch each, and take back what does harm'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "confirm" -d 'Keep what `apply` changed'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "rollback" -d 'Take changes back, the last first'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "status" -d 'Show what awaits confirmation, what is kept, and what was left half done'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "history" -d 'Show every run and step of the journal'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "diff" -d 'Show kept settings: before, as kept, and now'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "verify" -d 'Say whether kept settings still have the values that were kept'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "recover" -d 'End what a crash left half done: the old values come back'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l role -d 'What this host is: gateway, proxy, server, client or mesh-node' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l from -d 'A report of `linger check --format json` of this namespace; without one, it is looked at now' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l interval -d 'Without --from: time between two samples' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l samples -d 'Without --from: how many samples' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l config -d 'Thresholds from this file, as for `linger check`' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'The plan, as `linger tune apply` takes it'
+sysctl.d\t'A file for /etc/sysctl.d'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l observe -d 'How long to watch each step' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l confirm-within -d 'Take everything back unless `linger tune confirm` is run within this time after the last step' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l sysctl-dir -d 'The folder for --persist' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l config -d 'Thresholds from this file, as for `linger check`' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l format -d 'How to print what came of it; what happens meanwhile goes to standard error' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l no-confirm -d 'Keep the steps that pass without asking anybody'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l step-by-step -d 'Ask before each step'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l accept-risk -d 'Also make the steps that the plan calls unsafe'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l require-effect -d 'Take a step back that shows no effect in the time that the plan gives it'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l persist -d 'Write what is kept for the next boot, to 99-linger.conf'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l dry-run -d 'Only say whether the plan can be applied, and what would be done'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -l run -d 'Which run, where several await it' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l to -d 'Take back everything after this run; 0 for everything. Without it, the last run' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l dry-run -d 'Only say what would be written'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from status" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from status" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from history" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from history" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from history" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from history" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -l dry-run -d 'Only say what is half done'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand lint" -l kernel -d 'Kernel that the files are for, for example 6.1; this host\'s if not given' -r
+complete -c linger -n "__fish_linger_using_subcommand lint" -l ram -d 'Memory of the hosts that the files are for, for example 64G; this host\'s with --live' -r
+complete -c linger -n "__fish_linger_using_subcommand lint" -l role -d 'What the hosts do' -r -f -a "gateway\t'Takes many short connections and makes as many'
+proxy\t'Accepts many connections and makes many towards few backends'
+server\t'Accepts connections'
+client\t'Makes connections'
+mesh-node\t'Runs containers that talk to each other'"
+complete -c linger -n "__fish_linger_using_subcommand lint" -l scrape-interval -d 'How often Prometheus scrapes, for example 30s' -r
+complete -c linger -n "__fish_linger_using_subcommand lint" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schema is docs/schema/lint.json'
+sarif\t'For code review: SARIF 2.1.0'"
+complete -c linger -n "__fish_linger_using_subcommand lint" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand lint" -l live -d 'Also compare with what is running here: values, listeners, namespaces. On where no FILE is given'
+complete -c linger -n "__fish_linger_using_subcommand lint" -l prometheus -d 'The files are Prometheus rules: look for metrics that do not exist or mean something else'
+complete -c linger -n "__fish_linger_using_subcommand lint" -l fix -d 'Mend what is sure, and keep a copy of each file beside it. Lines are made comments, never deleted'
+complete -c linger -n "__fish_linger_using_subcommand lint" -l diff -d 'Show what --fix would change, and change nothing'
+complete -c linger -n "__fish_linger_using_subcommand lint" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand lint" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand config" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"
@@ -203,6 +340,16 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand __schema" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand __schema" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -l run -d 'The run' -r
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -l applier -d 'The process that applies' -r
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -l at-most -d 'After so many seconds it hangs' -r
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -l proc-sys -d 'A folder in the place of /proc/sys' -r -F
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand __guardian" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand __actor" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"

@@ -1,8 +1,15 @@
 //! What can be asked. Parsing does no work.
 
 mod lab;
+mod lint;
+mod tune;
 
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
+pub use lint::{LintArgs, LintFormat, LintRole};
+pub use tune::{
+    GuardianArgs, OneNetns, PlanFormat, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs, TuneHereArgs,
+    TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRollbackArgs,
+};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -79,6 +86,18 @@ pub enum Command {
         after_long_help = LAB_EXAMPLES
     )]
     Lab(LabArgs),
+    /// Change kernel settings step by step, watch each, and take back what does harm
+    #[command(
+        after_help = "Examples:\n  linger tune plan --format json > plan.json\n  linger tune apply plan.json --dry-run\n\nMore with --help.",
+        after_long_help = TUNE_EXAMPLES
+    )]
+    Tune(TuneArgs),
+    /// Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure
+    #[command(
+        after_help = "Examples:\n  linger lint\n  linger lint 99-tuning.conf --kernel 6.1 --ram 64G --role proxy\n\nExit status: 0 nothing or notes, 1 warnings, 2 critical, 3 could not be read.\nMore with --help.",
+        after_long_help = lint::LINT_EXAMPLES
+    )]
+    Lint(LintArgs),
     /// Print every threshold with its default, as a configuration file
     #[command(after_help = "Examples:\n  linger config > linger.toml\n  linger check --config linger.toml")]
     Config,
@@ -105,6 +124,9 @@ pub enum Command {
         #[arg(value_enum)]
         format: SchemaName,
     },
+    /// Guard a run of `linger tune apply`
+    #[command(name = "__guardian", hide = true)]
+    Guardian(GuardianArgs),
     /// Play a part in a lab
     #[command(name = "__actor", hide = true)]
     Actor {
@@ -126,6 +148,8 @@ pub enum SchemaName {
     Ports,
     /// `linger listeners`
     Listeners,
+    /// `linger lint`
+    Lint,
     /// `linger lab list`
     LabList,
     /// `linger lab show`
@@ -138,6 +162,16 @@ pub enum SchemaName {
     LabCompare,
     /// `linger lab myths`
     LabMyths,
+    /// `linger tune plan`, and what `linger tune apply` takes
+    TunePlan,
+    /// `linger tune apply`
+    TuneApply,
+    /// `linger tune status` and `linger tune history`
+    TuneRuns,
+    /// `linger tune diff` and `linger tune verify`
+    TuneKept,
+    /// `linger tune rollback` and `linger tune recover`
+    TuneUndone,
 }
 
 const CHECK_EXAMPLES: &str = "\
@@ -212,6 +246,19 @@ Examples:
 
 Everything happens in network namespaces of its own, which vanish with the
 command; nothing of this host is changed.";
+
+const TUNE_EXAMPLES: &str = "\
+Examples:
+  linger tune plan                                     what to change, and what to do first
+  linger tune plan --format json > plan.json
+  linger tune apply plan.json --dry-run                what it would do
+  linger tune apply plan.json                          one step at a time, each watched
+  linger tune confirm                                  keep it; else it is taken back
+  linger tune verify                                   is what was kept still there?
+  linger tune rollback                                 the old values again
+
+Old values are in a journal (/var/lib/linger/tune) before anything is written;
+after a crash `linger tune recover` brings them back.";
 
 /// `linger check`
 #[derive(Debug, Args)]

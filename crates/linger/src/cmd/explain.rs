@@ -69,11 +69,21 @@ pub enum Kind {
     Topic,
     /// What to do in one program or library.
     Recipe,
+    /// A fault that `linger lint` looks for in files.
+    Lint,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] =
-        [Kind::Rule, Kind::State, Kind::Sysctl, Kind::Counter, Kind::Errno, Kind::Topic, Kind::Recipe];
+    const ALL: [Kind; 8] = [
+        Kind::Rule,
+        Kind::State,
+        Kind::Sysctl,
+        Kind::Counter,
+        Kind::Errno,
+        Kind::Topic,
+        Kind::Recipe,
+        Kind::Lint,
+    ];
 
     /// The word for one.
     pub fn word(self) -> &'static str {
@@ -85,6 +95,7 @@ impl Kind {
             Kind::Errno => "errno",
             Kind::Topic => "topic",
             Kind::Recipe => "recipe",
+            Kind::Lint => "lint",
         }
     }
 
@@ -98,6 +109,7 @@ impl Kind {
             Kind::Errno => "Errnos",
             Kind::Topic => "Topics",
             Kind::Recipe => "Recipes for programs and libraries",
+            Kind::Lint => "What linger lint looks for",
         }
     }
 }
@@ -112,6 +124,23 @@ enum Item {
     Errno(&'static Errno),
     Topic(&'static Topic),
     Recipe(&'static Recipe),
+    Lint(Lint),
+}
+
+/// Something that `linger lint` looks for: its code, its name and its manual.
+#[derive(Debug, Clone, Copy)]
+struct Lint {
+    code: &'static str,
+    name: &'static str,
+    doc: &'static str,
+}
+
+/// What is looked for in sysctl files and in Prometheus rules.
+fn lints() -> impl Iterator<Item = Lint> {
+    let sysctl = linger_lint::sysctl::CHECKS.iter().map(|c| Lint { code: c.code, name: c.name, doc: c.doc });
+    let rules =
+        linger_lint::prometheus::LINTS.iter().map(|l| Lint { code: l.code, name: l.name, doc: l.doc });
+    sysctl.chain(rules)
 }
 
 /// Everything that can be explained, by kind.
@@ -125,6 +154,7 @@ fn items() -> impl Iterator<Item = Item> {
         .chain(errnos::errnos().iter().map(Item::Errno))
         .chain(topics::topics().iter().map(Item::Topic))
         .chain(cookbook::recipes().iter().map(Item::Recipe))
+        .chain(lints().map(Item::Lint))
 }
 
 impl Item {
@@ -137,6 +167,7 @@ impl Item {
             Item::Errno(_) => Kind::Errno,
             Item::Topic(_) => Kind::Topic,
             Item::Recipe(_) => Kind::Recipe,
+            Item::Lint(_) => Kind::Lint,
         }
     }
 
@@ -150,6 +181,7 @@ impl Item {
             Item::Errno(errno) => errno.name,
             Item::Topic(topic) => topic.id,
             Item::Recipe(recipe) => recipe.id,
+            Item::Lint(lint) => lint.code,
         }
     }
 
@@ -185,6 +217,7 @@ impl Item {
             Item::Errno(errno) => errno.message.to_owned(),
             Item::Topic(topic) => topic.title.to_owned(),
             Item::Recipe(recipe) => recipe.title.to_owned(),
+            Item::Lint(lint) => first_sentence(lint.doc),
         }
     }
 
@@ -199,6 +232,7 @@ impl Item {
             Item::Errno(errno) => names.push(errno.message),
             Item::Topic(topic) => names.extend(topic.aliases),
             Item::Recipe(_) => {}
+            Item::Lint(lint) => names.push(lint.name),
         }
         names
     }
@@ -254,6 +288,9 @@ fn find(term: &str) -> Vec<Item> {
     let dashed = term.to_ascii_lowercase().replace(['_', ' '], "-");
     if let Some(rule) = linger_rules::rule(term).or_else(|| linger_rules::rule(&dashed)) {
         add(EXACT, Item::Rule(rule));
+    }
+    if let Some(lint) = lints().find(|l| same(l.code) || l.name == dashed) {
+        add(EXACT, Item::Lint(lint));
     }
     if let Some(state) = facts::state(term) {
         add(rank(state.name == term || state.display == term), Item::State(state));
@@ -491,6 +528,17 @@ pub enum Entry {
     Errno(ErrnoEntry),
     Topic(TopicEntry),
     Recipe(RecipeEntry),
+    Lint(LintEntry),
+}
+
+/// The manual of something that `linger lint` looks for.
+#[derive(Debug, Clone, Serialize)]
+pub struct LintEntry {
+    pub name: &'static str,
+    pub code: &'static str,
+    pub summary: String,
+    /// Markdown.
+    pub manual: String,
 }
 
 /// A rule's manual. It does not depend on the running kernel.
@@ -745,6 +793,12 @@ pub fn list() -> Vec<Other> {
 fn entry(item: Item, here: &Here) -> Entry {
     match item {
         Item::Rule(rule) => Entry::Rule(rule_entry(rule)),
+        Item::Lint(lint) => Entry::Lint(LintEntry {
+            name: lint.name,
+            code: lint.code,
+            summary: first_sentence(lint.doc),
+            manual: manual(lint.doc),
+        }),
         Item::State(state) => Entry::State(StateEntry {
             name: state.name,
             display: state.display,
@@ -794,9 +848,13 @@ fn entry(item: Item, here: &Here) -> Entry {
     }
 }
 
+/// A doc comment as Markdown: its lines begin with the blank after `///`.
+fn manual(doc: &str) -> String {
+    let lines: Vec<&str> = doc.lines().map(|l| l.strip_prefix(' ').unwrap_or(l).trim_end()).collect();
+    lines.join("\n").trim_matches('\n').to_owned()
+}
+
 fn rule_entry(rule: &'static Rule) -> RuleEntry {
-    // A doc comment's lines begin with the blank after `///`.
-    let manual: Vec<&str> = rule.doc.lines().map(|l| l.strip_prefix(' ').unwrap_or(l).trim_end()).collect();
     RuleEntry {
         name: rule.name,
         code: rule.code,
@@ -805,7 +863,7 @@ fn rule_entry(rule: &'static Rule) -> RuleEntry {
             linger_rules::Scope::Netns => "netns",
             linger_rules::Scope::Host => "host",
         },
-        manual: manual.join("\n").trim_matches('\n').to_owned(),
+        manual: manual(rule.doc),
         thresholds: rule
             .thresholds
             .iter()
@@ -1037,6 +1095,8 @@ mod tests {
             (".NET", Kind::Recipe, "dotnet"),
             ("redis", Kind::Recipe, "redis-clients"),
             ("urllib3", Kind::Recipe, "python"),
+            ("SC001", Kind::Lint, "SC001"),
+            ("trap_value", Kind::Lint, "SC004"),
         ] {
             assert_eq!(best(term), Some((kind, name)), "{term}");
         }

@@ -3,9 +3,12 @@
 pub mod check;
 pub mod explain;
 pub mod lab;
+pub mod lint;
+pub mod lint_prometheus;
 pub mod listeners;
 pub mod ports;
 pub mod states;
+pub mod tune;
 
 use crate::cli::{Cli, Command, Format, NetnsArgs, SchemaName};
 use crate::render::style::{Style, Tone};
@@ -29,6 +32,9 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::Listeners(args) => listeners::run(&args, &style),
         Command::Explain(args) => explain::run(&args, &style),
         Command::Lab(args) => lab::run(&args, &style),
+        Command::Tune(args) => tune::run(&args, &style),
+        Command::Guardian(args) => tune::guardian(&args),
+        Command::Lint(args) => lint::run(&args, &style),
         Command::Config => print(&config::defaults()),
         Command::Completions { shell } => {
             let mut out = Vec::new();
@@ -136,12 +142,18 @@ fn schema(format: SchemaName) -> anyhow::Result<u8> {
         SchemaName::States => schemars::schema_for!(states::StatesReport),
         SchemaName::Ports => schemars::schema_for!(ports::PortsReport),
         SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),
+        SchemaName::Lint => schemars::schema_for!(lint::LintReport),
         SchemaName::LabList => schemars::schema_for!(Vec<lab::list::ListEntry>),
         SchemaName::LabShow => schemars::schema_for!(lab::show::ShowReport),
         SchemaName::LabRun => schemars::schema_for!(linger_lab::run::RunReport),
         SchemaName::LabRuns => schemars::schema_for!(lab::run::Runs),
         SchemaName::LabCompare => schemars::schema_for!(lab::compare::CompareReport),
         SchemaName::LabMyths => schemars::schema_for!(lab::myths::MythsReport),
+        SchemaName::TunePlan => schemars::schema_for!(linger_tune::Plan),
+        SchemaName::TuneApply => schemars::schema_for!(tune::apply::ApplyReport),
+        SchemaName::TuneRuns => schemars::schema_for!(tune::log::RunsReport),
+        SchemaName::TuneKept => schemars::schema_for!(tune::log::KeptReport),
+        SchemaName::TuneUndone => schemars::schema_for!(tune::undo::UndoneReport),
     };
     print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
 }

@@ -119,8 +119,14 @@ fn by_kind(list: &[Other]) -> impl Iterator<Item = (Kind, &[Other])> {
 
 /// A name in the list; a code says nothing without its rule's name.
 fn listed(other: &Other) -> String {
-    match linger_rules::rule(&other.name).filter(|_| other.kind == Kind::Rule) {
-        Some(rule) => format!("{} {}", rule.code, rule.name),
+    let lint = || linger_lint::sysctl::check(&other.name).map(|check| check.name);
+    let name = match other.kind {
+        Kind::Rule => linger_rules::rule(&other.name).map(|rule| rule.name),
+        Kind::Lint => lint().or_else(|| linger_lint::prometheus::find(&other.name).map(|lint| lint.name)),
+        _ => None,
+    };
+    match name {
+        Some(name) => format!("{} {name}", other.name),
         None => other.name.clone(),
     }
 }
@@ -158,6 +164,12 @@ fn page(explained: &Explained) -> Page {
         Entry::Errno(errno) => errno_page(errno),
         Entry::Topic(topic) => topic_page(topic),
         Entry::Recipe(recipe) => recipe_page(recipe),
+        Entry::Lint(lint) => {
+            let mut page = Page::new(format!("{} {}", lint.code, lint.name), Kind::Lint);
+            page.is_markdown = true;
+            page.blocks.extend(manual(&lint.manual));
+            page
+        }
     };
     if !explained.also.is_empty() {
         page.heading("The same name also means");

@@ -5,12 +5,14 @@ pub mod lab;
 pub mod lab_compare;
 pub mod lab_myths;
 pub mod lab_show;
+pub mod lint;
 pub mod listeners;
 pub mod ports;
 pub mod report;
 pub mod states;
 pub mod style;
 pub mod table;
+pub mod tune;
 
 use std::fmt::Write;
 
