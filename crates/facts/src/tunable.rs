@@ -80,7 +80,7 @@ impl fmt::Display for Accepts {
 /// A setting that a program may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tunable {
-    /// The full dotted key, one of [`crate::sysctls`].
+    /// The full dotted key, one of [`crate::sysctls()`].
     pub key: &'static str,
     /// The values to choose from.
     pub accepts: Accepts,
