@@ -284,13 +284,15 @@ impl Reuse {
 fn reuse(lab: &Lab, timestamps: bool) -> Result<Reuse, Error> {
     let host = lab.host("client")?;
     keep_time_wait(&host)?;
-    host.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
+    // While the ports fill none may be taken back, however long that takes.
+    host.sysctl("net.ipv4.tcp_tw_reuse", "0")?;
     host.sysctl("net.ipv4.tcp_timestamps", if timestamps { "1" } else { "0" })?;
     host.sysctl("net.ipv4.ip_local_port_range", "40000 40003")?;
     let listener = listen(&host, loopback(80), 16)?;
     let start = Instant::now();
     connect_and_close(&host, &listener, Reuse::PORTS, ClosesFirst::Client)?;
     await_timewaits(&host, Reuse::PORTS)?;
+    host.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
     thread::sleep(OLD_ENOUGH);
     let mut result = Reuse { succeeded: 0, out_of_ports: 0, recycled: 0, in_time: false };
     let mut held = Vec::new();
