@@ -386,7 +386,14 @@ pub struct Journal {
 
 /// The right to write the journal and the settings it speaks of; it goes with the process, also on SIGKILL.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as its descriptor")] OwnedFd);
+pub struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// Closing it alone would not do: a process that is being started has a copy of the descriptor until it execs.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Journal {
     /// Opens the journal in this folder, which is made (mode 0700) if it isn't there.
@@ -625,8 +632,11 @@ mod tests {
         let (_folder, journal) = journal();
         let lock = journal.lock(Duration::ZERO).unwrap();
         assert_eq!(journal.lock(Duration::from_millis(30)).unwrap_err().kind, Kind::Busy);
+        // As a process that is being started has it.
+        let copy = lock.0.try_clone().unwrap();
         drop(lock);
         journal.lock(Duration::ZERO).unwrap();
+        drop(copy);
     }
 
     #[test]
