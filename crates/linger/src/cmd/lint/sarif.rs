@@ -1,12 +1,12 @@
 //! SARIF 2.1.0, as code review tools read it.
 
-use super::{LintReport, Source};
+use super::{Lines, LintReport, Source};
 use linger_lint::sysctl::CHECKS;
-use linger_lint::{Diagnostic, Severity, prometheus};
+use linger_lint::{Diagnostic, Fix, Severity, prometheus};
 use serde_json::{Value, json};
 
-/// The report as a log with one run.
-pub fn log(report: &LintReport, sources: &[Source]) -> Value {
+/// The report as a log with one run; `incomplete` where a file could not be read, or not be rewritten.
+pub fn log(report: &LintReport, sources: &[Source], incomplete: bool) -> Value {
     let every = CHECKS
         .iter()
         .map(|check| (check.code, check.name, check.doc))
@@ -24,11 +24,12 @@ pub fn log(report: &LintReport, sources: &[Source]) -> Value {
             })
         })
         .collect();
+    let (texts, nothing) = (Lines::of_all(sources), Lines::of(&[]));
     let results: Vec<Value> = report
         .diagnostics
         .iter()
         .map(|d| {
-            let text = sources.iter().find(|s| s.name == d.file).map_or(&[][..], |s| s.text.as_slice());
+            let lines = texts.get(d.file.as_str()).unwrap_or(&nothing);
             let rule = used.iter().position(|(code, _, _)| *code == d.code);
             let mut result = json!({
                 "ruleId": d.code,
@@ -37,18 +38,32 @@ pub fn log(report: &LintReport, sources: &[Source]) -> Value {
                 "locations": [{
                     "physicalLocation": {
                         "artifactLocation": { "uri": uri(&d.file) },
-                        "region": region(d, text),
+                        "region": region(d, lines),
                     }
                 }],
+                "properties": { "source": d.source },
             });
             if let Some(rule) = rule {
                 result["ruleIndex"] = json!(rule);
             }
             if let Some(key) = &d.key {
-                result["properties"] = json!({ "key": key, "source": d.source });
+                result["properties"]["key"] = json!(key);
+            }
+            if let Some(fix) = &d.fix {
+                result["fixes"] = json!([fixed(d, fix, lines)]);
             }
             result
         })
+        .collect();
+    let refused = report.changes.iter().flatten().filter_map(|change| {
+        change.refused.as_ref().map(|why| format!("{}: not mended: {why}", change.file))
+    });
+    let notifications: Vec<Value> = report
+        .gaps
+        .iter()
+        .cloned()
+        .chain(refused)
+        .map(|text| json!({ "level": if incomplete { "error" } else { "warning" }, "message": { "text": text } }))
         .collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -59,6 +74,10 @@ pub fn log(report: &LintReport, sources: &[Source]) -> Value {
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": rules,
             } },
+            "invocations": [{
+                "executionSuccessful": !incomplete,
+                "toolExecutionNotifications": notifications,
+            }],
             "columnKind": "unicodeCodePoints",
             "results": results,
         }],
@@ -73,14 +92,44 @@ fn level(severity: Severity) -> &'static str {
     }
 }
 
-/// The place, in characters instead of bytes. Of a text that --fix has changed the line alone is sure.
-fn region(d: &Diagnostic, text: &[u8]) -> Value {
-    let line = text.split(|b| *b == b'\n').nth(d.line.saturating_sub(1) as usize).unwrap_or_default();
-    let chars = |column: u32| {
-        let end = (column.saturating_sub(1) as usize).min(line.len());
-        String::from_utf8_lossy(&line[..end]).chars().count() + 1
-    };
+/// The place, in characters instead of bytes.
+fn region(d: &Diagnostic, lines: &Lines<'_>) -> Value {
+    let line = lines.line(d.line);
+    let chars = |column: u32| chars(&line[..(column.saturating_sub(1) as usize).min(line.len())]) + 1;
     json!({ "startLine": d.line, "startColumn": chars(d.column), "endColumn": chars(d.end_column) })
+}
+
+/// What --fix would do about a diagnostic.
+fn fixed(d: &Diagnostic, fix: &Fix, lines: &Lines<'_>) -> Value {
+    let place = |at: usize| {
+        let (line, before) = lines.before(at);
+        (line, chars(before) + 1)
+    };
+    let replacements: Vec<Value> = fix
+        .edits
+        .iter()
+        .map(|edit| {
+            let ((line, column), (end_line, end_column)) = (place(edit.start), place(edit.end));
+            json!({
+                "deletedRegion": {
+                    "startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column,
+                },
+                "insertedContent": { "text": edit.replacement },
+            })
+        })
+        .collect();
+    json!({
+        "description": { "text": fix.description },
+        "artifactChanges": [{
+            "artifactLocation": { "uri": uri(&d.file) },
+            "replacements": replacements,
+        }],
+    })
+}
+
+/// How many characters; bytes that are no UTF-8 are one each, or as many as belong together.
+fn chars(bytes: &[u8]) -> usize {
+    String::from_utf8_lossy(bytes).chars().count()
 }
 
 /// A path as a reference: relative, or `file:` where it is absolute.
