@@ -80,7 +80,8 @@ Examples:
   linger explain SC004                           what a code means
 
 Exit status: 0 nothing, or notes only; 1 warnings; 2 something critical; 3 a file
-could not be read, or usage.
+could not be read (those above 1 MiB, rules above 4 MiB, are not), or --fix could
+not rewrite one; or usage.
 
 Nothing is written without --fix. What depends on the memory is judged with --ram
 or --live only, what depends on the host's task with --role only.";

@@ -1,5 +1,6 @@
 //! `linger lint --prometheus`: reads rule files and has them looked at.
 
+use super::lint::files::open;
 use anyhow::Context;
 use linger_lint::Diagnostic;
 use linger_lint::prometheus::{Options, lint};
@@ -44,7 +45,7 @@ fn rule_file(path: PathBuf, options: &Options) -> anyhow::Result<RuleFile> {
     let read = if path == Path::new("-") {
         std::io::stdin().lock().take(MOST_BYTES).read_to_end(&mut content)
     } else {
-        fs::File::open(&path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut content))
+        open(&path)?.take(MOST_BYTES).read_to_end(&mut content)
     };
     read.with_context(|| format!("cannot read {name}"))?;
     let diagnostics = lint(&name, &content, options);

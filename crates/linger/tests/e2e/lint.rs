@@ -210,20 +210,174 @@ fn without_fix_nothing_is_written() {
     assert_eq!(names(files.path()), ["a.conf"]);
 }
 
+/// What stands in a folder under a name of settings and is none, or cannot be read, does not hide the rest; and it is not
+/// taken for healthy.
+#[test]
+fn what_cannot_be_read_is_said_and_hides_nothing() {
+    let files = folder(&[("a.conf", "net.ipv4.tcp_tw_recycle = 1\n"), ("sub.conf/x", "")]);
+    let at = |name: &str| files.path().join(name);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe.conf"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let (report, status) = lint(&[text_of(files.path()), "--kernel", "6.18"]);
+    assert_eq!((codes(&report), status), (vec!["SC001 1".to_owned()], 1));
+    let unknown = |report: &Value| -> Vec<String> {
+        let said = report["unknown"].as_array().unwrap().iter();
+        said.map(|gap| gap.as_str().unwrap().replace(text_of(files.path()), "")).collect()
+    };
+    assert_eq!(
+        unknown(&report),
+        [
+            "/pipe.conf is no regular file, and is passed over",
+            "/sub.conf is no regular file, and is passed over"
+        ]
+    );
+
+    symlink("loop.conf", at("loop.conf")).unwrap();
+    fs::write(at("large.conf"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    let (report, status) = lint(&[text_of(files.path()), "--kernel", "6.18"]);
+    assert_eq!((codes(&report), status), (vec!["SC001 1".to_owned()], 3));
+    let said = unknown(&report);
+    assert!(said.iter().any(|gap| gap.starts_with("cannot read /loop.conf: Too many levels")), "{said:?}");
+    assert!(said.iter().any(|gap| gap.starts_with("/large.conf: larger than 1 MiB")), "{said:?}");
+    let log = sarif(&[text_of(files.path()), "--kernel", "6.18"]);
+    assert_eq!(log["runs"][0]["invocations"][0]["executionSuccessful"], json!(false));
+    // Nothing that could be read is wrong: that is not "Nothing wrong".
+    fs::write(at("a.conf"), "# fine\n").unwrap();
+    let text = linger(&["lint", text_of(files.path()), "--kernel", "6.18"]);
+    assert!(text.stdout.contains("Nothing wrong in what could be read"), "{text:?}");
+    assert_eq!(text.status, Some(3));
+
+    // By itself each is refused in one sentence, and nothing waits for a writer.
+    for (name, wanted) in [
+        ("pipe.conf", "is no regular file; `-` reads standard input"),
+        ("loop.conf", "Too many levels of symbolic links"),
+        ("large.conf", "larger than 1 MiB"),
+        ("sub.conf", "no .conf file in it"),
+    ] {
+        let done = linger(&["lint", text_of(&at(name))]);
+        assert!(done.status == Some(3) && done.stderr.contains(wanted), "{name}: {done:?}");
+        assert_eq!((done.stdout.as_str(), done.stderr.lines().count()), ("", 1), "{name}: {done:?}");
+    }
+    let done = linger(&["lint", "--prometheus", text_of(&at("pipe.conf"))]);
+    assert!(done.status == Some(3) && done.stderr.contains("is no regular file"), "{done:?}");
+}
+
+#[test]
+fn texts_of_any_kind_are_read() {
+    let files = folder(&[
+        ("empty.conf", ""),
+        ("marked.conf", "\u{feff}net.ipv4.tcp_retries2 = 5\n"),
+        ("wide.conf", "net.ipv4.tcp_fin_timeout = 65   # 日本語\n"),
+        ("pasted.conf", "net.ipv4.tcp_retries2\u{a0}= 9\nnet.ipv4.tcp_retries1 = 4\u{a0}\n"),
+    ]);
+    let at = |name: &str| files.path().join(name);
+    fs::write(at("bytes.conf"), (0..=255).chain([b'=', 0xff, b'\n', 0]).collect::<Vec<u8>>()).unwrap();
+    let of = |name: &str| {
+        let (report, status) = lint(&[text_of(&at(name)), "--kernel", "6.18"]);
+        (codes(&report), status)
+    };
+    let codes = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
+    assert_eq!(of("empty.conf"), (vec![], 0));
+    assert_eq!(of("marked.conf"), (codes(&["SC002 1"]), 1));
+    assert_eq!(of("pasted.conf"), (codes(&["SC002 1", "SC005 2"]), 1));
+    assert_eq!(of("bytes.conf").1, 1);
+    // The mark goes, and what it hid is said.
+    let (report, _) = lint(&[text_of(&at("marked.conf")), "--kernel", "6.18", "--fix"]);
+    assert_eq!(self::codes(&report), ["SC012 1"]);
+    assert_eq!(fs::read_to_string(at("marked.conf")).unwrap(), "net.ipv4.tcp_retries2 = 5\n");
+    // The place is underlined as wide as it is seen: `# 日本語` takes 8 columns.
+    let text = linger(&["lint", text_of(&at("wide.conf")), "--kernel", "6.18"]).stdout;
+    assert!(
+        text.lines().any(|line| line.ends_with(&format!("{}{}", " ".repeat(32), "^".repeat(8)))),
+        "{text}"
+    );
+    // A hundred megabytes are not taken in.
+    fs::File::create(at("huge.conf")).unwrap().set_len(100 << 20).unwrap();
+    assert_eq!(linger(&["lint", text_of(&at("huge.conf"))]).status, Some(3));
+    for wrong in [["--kernel", "abc"], ["--ram", "0"], ["--role", "king"]] {
+        assert_eq!(
+            linger(&["lint", wrong[0], wrong[1], text_of(&at("empty.conf"))]).status,
+            Some(3),
+            "{wrong:?}"
+        );
+    }
+}
+
+#[test]
+fn a_tree_does_not_lead_to_this_hosts_files() {
+    let outside = folder(&[("mine.conf", "net.ipv4.tcp_tw_recycle = 1\n")]);
+    let tree = folder(&[("etc/sysctl.d/10-a.conf", "net.ipv4.tcp_retries2 = 12\n")]);
+    let up = "../".repeat(outside.path().components().count() + 8);
+    let target = format!("{up}{}/mine.conf", text_of(outside.path()).trim_start_matches('/'));
+    symlink(target, tree.path().join("etc/sysctl.d/20-b.conf")).unwrap();
+    let (report, status) = lint(&[text_of(tree.path()), "--kernel", "6.18", "--fix"]);
+    assert_eq!((codes(&report), status), (vec![], 3), "{report:#}");
+    assert!(report["unknown"][0].as_str().unwrap().contains("20-b.conf leads out of"), "{report:#}");
+    assert_eq!(names(outside.path()), ["mine.conf"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_rewritten_does_not_stop_the_others() {
+    const DEAD: &str = "net.ipv4.tcp_tw_recycle = 1\n";
+    let files = folder(&[("a.conf", DEAD), ("b.conf", DEAD), ("other/b", "")]);
+    fs::remove_file(files.path().join("other/b")).unwrap();
+    fs::hard_link(files.path().join("a.conf"), files.path().join("other/b")).unwrap();
+    let (report, status) = lint(&[text_of(files.path()), "--kernel", "6.18", "--fix"]);
+    // What was not mended is still said.
+    assert_eq!((codes(&report), status), (vec!["SC001 1".to_owned()], 3), "{report:#}");
+    assert!(report["changes"][0]["refused"].as_str().unwrap().contains("hard links"), "{report:#}");
+    assert!(report["changes"][1]["backup"].is_string(), "{report:#}");
+    assert_eq!(fs::read_to_string(files.path().join("a.conf")).unwrap(), DEAD);
+    assert_eq!(names(files.path()), ["a.conf", "b.conf", "b.conf.bak", "other"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let files = folder(&[("a.conf", "net.ipv4.tcp_tw_recycle = 1\n")]);
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let path = files.path().join("a.conf");
+    let args = ["lint", "--fix", "--kernel", "6.18", text_of(&path)];
+    // Root may write everywhere.
+    let done = if rustix::process::geteuid().is_root() {
+        let public = crate::cli::Public::new();
+        let mut nobody = Command::new("setpriv");
+        finish(nobody.args(crate::cli::NOBODY).arg(public.program()).args(args))
+    } else {
+        linger(&args)
+    };
+    assert!(done.status == Some(3) && done.stdout.contains("not mended: cannot rewrite"), "{done:?}");
+    assert!(done.stdout.contains("Permission denied"), "{done:?}");
+    assert_eq!(names(files.path()), ["a.conf"]);
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// What SARIF 2.1.0 demands of the parts that linger writes (OASIS sarif-schema-2.1.0.json).
 fn sarif_schema() -> jsonschema::Validator {
     let schema: Value = serde_json::from_str(include_str!("sarif-2.1.0-subset.json")).unwrap();
     jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
 }
 
+/// The log, valid by what SARIF demands.
+#[track_caller]
+fn sarif(args: &[&str]) -> Value {
+    let done = linger(&[&["lint", "--format", "sarif"], args].concat());
+    assert_eq!(done.stderr, "", "{done:?}");
+    let log: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+    assert_valid(&sarif_schema(), &log);
+    log
+}
+
 #[test]
 fn sarif_is_as_code_review_tools_read_it() {
     let files =
         folder(&[("ä b.conf", "# ü TIME_WAIT\nnet.ipv4.tcp_fin_timeout = 65\nnet.ipv4.tcp_sack = 1\n")]);
-    let done = linger(&["lint", text_of(files.path()), "--kernel", "4.4", "--format", "sarif"]);
-    assert_eq!((done.status, done.stderr.as_str()), (Some(1), ""), "{done:?}");
-    let log: Value = serde_json::from_str(&done.stdout).unwrap();
-    assert_valid(&sarif_schema(), &log);
+    let log = sarif(&[text_of(files.path()), "--kernel", "4.4"]);
     let run = &log["runs"][0];
     let results = run["results"].as_array().unwrap();
     assert_eq!(results.len(), 3, "{log:#}");
@@ -237,6 +391,57 @@ fn sarif_is_as_code_review_tools_read_it() {
     let uri = place["artifactLocation"]["uri"].as_str().unwrap();
     assert!(uri.starts_with("file:///") && uri.ends_with("/%C3%A4%20b.conf"), "{uri}");
     assert_eq!(results[2]["level"], "note");
+    // What --fix would do is in it: the second line is a trap, and what it should be is sure.
+    assert_eq!(results[0].get("fixes"), None);
+    let change = &results[1]["fixes"][0]["artifactChanges"][0];
+    assert_eq!(change["artifactLocation"], place["artifactLocation"]);
+    let region = json!({ "startLine": 2, "startColumn": 28, "endLine": 2, "endColumn": 30 });
+    assert_eq!(
+        change["replacements"],
+        json!([{ "deletedRegion": region, "insertedContent": { "text": "60" } }])
+    );
+    assert_eq!(run["invocations"][0]["executionSuccessful"], json!(true));
+}
+
+/// The text with what a SARIF log would change in it.
+fn by_sarif(text: &str, log: &Value) -> String {
+    let mut edits: Vec<(usize, usize, &str)> = Vec::new();
+    let at = |line: &Value, column: &Value| {
+        let before = text.split_inclusive('\n').take(line.as_u64().unwrap() as usize - 1);
+        let start: usize = before.map(str::len).sum();
+        let column = column.as_u64().unwrap() as usize - 1;
+        start + text[start..].chars().take(column).map(char::len_utf8).sum::<usize>()
+    };
+    for result in log["runs"][0]["results"].as_array().unwrap() {
+        for fix in result["fixes"].as_array().into_iter().flatten() {
+            for edit in fix["artifactChanges"][0]["replacements"].as_array().unwrap() {
+                let region = &edit["deletedRegion"];
+                let start = at(&region["startLine"], &region["startColumn"]);
+                let end = at(&region["endLine"], &region["endColumn"]);
+                edits.push((start, end, edit["insertedContent"]["text"].as_str().unwrap()));
+            }
+        }
+    }
+    edits.sort_unstable();
+    let mut text = text.to_owned();
+    for (start, end, new) in edits.into_iter().rev() {
+        text.replace_range(start..end, new);
+    }
+    text
+}
+
+#[test]
+fn what_sarif_says_to_change_is_what_a_fix_changes() {
+    // Each line has one fault, so that nothing has to wait for a second round.
+    let text = "# ü\nnet.ipv4.tcp_tw_recycle = 1\r\n\nnet.ipv4.tcp_fin_timeout = 65\n\
+                \tnet.ipv4.tcp_retries2 = 12 # größer\nnet.ipv4.route.gc_timeout = 100";
+    let files = folder(&[("a.conf", text)]);
+    let path = files.path().join("a.conf");
+    let log = sarif(&[text_of(&path), "--kernel", "6.18"]);
+    lint(&[text_of(&path), "--kernel", "6.18", "--fix"]);
+    let mended = fs::read_to_string(&path).unwrap();
+    assert_eq!(by_sarif(text, &log), mended);
+    assert_ne!(mended, text);
 }
 
 #[test]

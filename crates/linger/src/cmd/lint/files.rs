@@ -1,9 +1,11 @@
 //! Finding and reading what is to be looked at.
 
 use super::Source;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use linger_lint::sysctl::File;
 use linger_lint::sysctl::effective::{FOLDERS, SYSCTL_CONF};
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,45 +13,77 @@ use std::path::{Path, PathBuf};
 /// No file of settings is larger; a larger one is something else.
 const MOST: u64 = 1 << 20;
 
+/// What was read, and what was not.
+#[derive(Default)]
+pub struct Found {
+    /// The files, each with where it came from.
+    pub files: Vec<(File, Source)>,
+    /// Files of folders that could not be read, and why.
+    pub unread: Vec<String>,
+    /// What is called like a file of settings and is none.
+    pub passed_over: Vec<String>,
+}
+
 /// The files named, those of the folders named, or what this host reads.
-pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<(File, Source)>> {
-    let mut files = Vec::new();
+///
+/// # Errors
+/// If something that was named by itself cannot be read. What cannot be read of a folder is in the answer: the rest can be
+/// judged all the same.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Found> {
+    let mut found = Found::default();
     if paths.is_empty() {
-        system(Path::new("/"), &mut files)?;
-        return Ok(files);
+        system(Path::new("/"), &mut found)?;
+        return Ok(found);
     }
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = Vec::new();
             io::stdin().lock().take(MOST + 1).read_to_end(&mut text).context("cannot read standard input")?;
-            ensure!(text.len() as u64 <= MOST, "standard input has more than {MOST} bytes");
+            ensure!(text.len() as u64 <= MOST, "standard input: {TOO_LARGE}");
             let name = "(standard input)".to_owned();
             let file = File { name: name.clone(), text: text.clone(), places: Vec::new() };
-            files.push((file, Source { name, text, target: None, refused: None }));
+            found.files.push((file, Source { name, text, target: None, refused: None }));
         } else if path.is_dir() {
-            let found = files.len();
+            let before = found.files.len() + found.unread.len();
             if is_system(path) {
-                system(path, &mut files)?;
+                system(path, &mut found)?;
             } else {
                 for name in conf_files(path)? {
-                    files.push(named(path.join(name))?);
+                    let path = path.join(name);
+                    if found.is_file(&path) {
+                        match named(path) {
+                            Ok(file) => found.files.push(file),
+                            Err(error) => found.unread.push(format!("{error:#}")),
+                        }
+                    }
                 }
             }
             ensure!(
-                files.len() > found,
+                found.files.len() + found.unread.len() > before,
                 "{}: no .conf file in it, and no sysctl.d below etc",
                 path.display()
             );
         } else {
-            files.push(named(path.clone())?);
+            found.files.push(named(path.clone())?);
         }
     }
-    let mut names: Vec<&str> = files.iter().map(|(file, _)| file.name.as_str()).collect();
+    let mut names: Vec<&str> = found.files.iter().map(|(file, _)| file.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         bail!("{} is given twice", twice[0]);
     }
-    Ok(files)
+    Ok(found)
+}
+
+impl Found {
+    /// Whether an entry of a folder is to be read: a folder, a pipe or a device that is called `x.conf` is not.
+    fn is_file(&mut self, path: &Path) -> bool {
+        let other = fs::metadata(path).is_ok_and(|kind| !kind.is_file());
+        if other {
+            self.passed_over.push(format!("{} is no regular file, and is passed over", path.display()));
+        }
+        !other
+    }
 }
 
 fn named(path: PathBuf) -> anyhow::Result<(File, Source)> {
@@ -59,24 +93,39 @@ fn named(path: PathBuf) -> anyhow::Result<(File, Source)> {
     Ok((file, Source { name, text, target: Some(path), refused: None }))
 }
 
+const TOO_LARGE: &str = "larger than 1 MiB, which no file of settings is; it is not read";
+
 fn content(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let cannot = || format!("cannot read {}", path.display());
-    let file = fs::File::open(path).with_context(cannot)?;
-    let kind = file.metadata().with_context(cannot)?;
-    ensure!(kind.is_file(), "{} is no regular file", path.display());
     let mut text = Vec::new();
-    file.take(MOST + 1).read_to_end(&mut text).with_context(cannot)?;
-    ensure!(text.len() as u64 <= MOST, "{} has more than {MOST} bytes", path.display());
+    let file = open(path)?;
+    file.take(MOST + 1).read_to_end(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(text.len() as u64 <= MOST, "{}: {TOO_LARGE}", path.display());
     Ok(text)
 }
 
+/// Opens a regular file. A pipe would wait for somebody who writes, and a device may do something when it is opened.
+pub fn open(path: &Path) -> anyhow::Result<fs::File> {
+    let cannot = || format!("cannot read {}", path.display());
+    let regular = |kind: fs::Metadata| {
+        ensure!(kind.is_file(), "{} is no regular file; `-` reads standard input", path.display());
+        Ok(())
+    };
+    regular(fs::metadata(path).with_context(cannot)?)?;
+    // It may be another one by now.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty()).with_context(cannot)?);
+    regular(file.metadata().with_context(cannot)?)?;
+    Ok(file)
+}
+
 /// A folder's names that end in `.conf`, in order.
-fn conf_files(folder: &Path) -> anyhow::Result<Vec<String>> {
+fn conf_files(folder: &Path) -> anyhow::Result<Vec<OsString>> {
     let cannot = || format!("cannot read {}", folder.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(cannot)? {
-        let name = entry.with_context(cannot)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".conf") && !name.starts_with('.') {
+        let name = entry.with_context(cannot)?.file_name();
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(b".conf") && !bytes.starts_with(b".") {
             names.push(name);
         }
     }
@@ -95,42 +144,57 @@ fn is_system(root: &Path) -> bool {
 }
 
 /// What a system reads. A file that is found under several names is one file with several places.
-fn system(root: &Path, files: &mut Vec<(File, Source)>) -> anyhow::Result<()> {
-    let first = files.len();
-    let mut places = Vec::new();
+fn system(root: &Path, found: &mut Found) -> anyhow::Result<()> {
+    let first = found.files.len();
+    let mut places: Vec<(String, PathBuf)> = Vec::new();
     for folder in FOLDERS {
         let at = below(root, folder);
         // Where /lib is a link to /usr/lib it is the same folder, and said once.
         let is_link = below(root, "/lib").is_symlink() && folder.starts_with("/lib/");
         if at.is_dir() && !is_link {
-            places.extend(conf_files(&at)?.into_iter().map(|name| format!("{folder}/{name}")));
+            let names = conf_files(&at)?.into_iter();
+            places.extend(names.map(|name| (format!("{folder}/{}", name.to_string_lossy()), at.join(name))));
         }
     }
     // The file itself before the links to it, so that it is named so.
-    let links = |place: &String| below(root, place).is_symlink();
-    places.push(SYSCTL_CONF.to_owned());
-    places.sort_by_key(links);
+    places.push((SYSCTL_CONF.to_owned(), below(root, SYSCTL_CONF)));
+    places.sort_by_key(|(_, path)| path.is_symlink());
+    // A link of a tree that was laid out elsewhere must not lead to this host's files.
+    let inside = fs::canonicalize(root).with_context(|| format!("cannot read {}", root.display()))?;
     let mut targets: Vec<PathBuf> = Vec::new();
-    for place in places {
-        let path = below(root, &place);
+    for (place, path) in places {
         let Some(target) = resolve(root, &path) else { continue };
         if let Some(known) = targets.iter().position(|known| *known == target) {
-            files[first + known].0.places.push(place);
+            found.files[first + known].0.places.push(place);
             continue;
         }
         // A link to /dev/null masks the files of its name.
         let is_device = target == Path::new("/dev/null");
-        if !is_device && place == SYSCTL_CONF && !target.exists() {
+        let absent = place == SYSCTL_CONF && !target.exists();
+        if !is_device && (absent || !found.is_file(&target)) {
             continue;
         }
-        let text = if is_device { Vec::new() } else { content(&target)? };
+        let read = if is_device {
+            Ok(Vec::new())
+        } else if target.starts_with(&inside) {
+            content(&target)
+        } else {
+            Err(anyhow!("{} leads out of {}", path.display(), root.display()))
+        };
+        // One that cannot be read masks those of its name all the same.
+        let (text, unread) = match read {
+            Ok(text) => (text, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
         let name = path.display().to_string();
         let shipped = FOLDERS[2..].iter().any(|folder| place.starts_with(folder));
         let refused = shipped
-            .then(|| "it belongs to a package: set the key in a file of /etc/sysctl.d instead".to_owned());
+            .then(|| "it belongs to a package: set the key in a file of /etc/sysctl.d instead".to_owned())
+            .or(unread.clone());
+        found.unread.extend(unread);
         targets.push(target.clone());
         let file = File { name: name.clone(), text: text.clone(), places: vec![place] };
-        files.push((file, Source { name, text, target: Some(target), refused }));
+        found.files.push((file, Source { name, text, target: Some(target), refused }));
     }
     Ok(())
 }

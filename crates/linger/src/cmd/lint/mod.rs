@@ -1,6 +1,6 @@
 //! `linger lint`
 
-mod files;
+pub(super) mod files;
 mod here;
 mod rewrite;
 pub mod sarif;
@@ -15,6 +15,7 @@ use linger_lint::sysctl::{self, Context, File, Loader, Role};
 use linger_lint::{Diagnostic, Severity, apply, prometheus};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 /// What is wrong with files.
@@ -37,7 +38,7 @@ pub struct LintReport {
     /// What --fix changed, or --diff would change; absent without them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<Change>>,
-    /// What could not be read of the running host.
+    /// What could not be read: files of folders, things of the running host.
     #[serde(rename = "unknown")]
     pub gaps: Vec<String>,
 }
@@ -104,21 +105,52 @@ impl Source {
     }
 }
 
+/// A text's lines, found once.
+pub struct Lines<'a> {
+    text: &'a [u8],
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    /// Of a text.
+    pub fn of(text: &'a [u8]) -> Lines<'a> {
+        let newlines = text.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
+        Lines { text, starts: std::iter::once(0).chain(newlines).collect() }
+    }
+
+    /// Of every source, by its name.
+    pub fn of_all(sources: &'a [Source]) -> HashMap<&'a str, Lines<'a>> {
+        sources.iter().map(|source| (source.name.as_str(), Lines::of(&source.text))).collect()
+    }
+
+    /// A line, from 1, without its newline.
+    pub fn line(&self, number: u32) -> &'a [u8] {
+        let index = number.saturating_sub(1) as usize;
+        let Some(start) = self.starts.get(index) else { return &[] };
+        let end = self.starts.get(index + 1).map_or(self.text.len(), |next| next - 1);
+        &self.text[*start..end]
+    }
+
+    /// The line of an offset, from 1, and what stands before the offset in it.
+    pub fn before(&self, offset: usize) -> (usize, &'a [u8]) {
+        let offset = offset.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset);
+        (line, &self.text[self.starts[line - 1]..offset])
+    }
+}
+
+/// What was found, with the texts that it is about.
+struct Outcome {
+    report: LintReport,
+    sources: Vec<Source>,
+    /// Whether a file could not be read, or not be rewritten.
+    incomplete: bool,
+}
+
 /// Reads, looks, mends, prints.
 pub fn run(args: &LintArgs, style: &Style) -> anyhow::Result<u8> {
-    let (mut report, mut sources) = if args.prometheus { rules(args)? } else { settings(args)? };
-    if args.fix {
-        for change in report.changes.iter_mut().flatten() {
-            let Some(source) = sources.iter_mut().find(|s| s.name == change.file) else { continue };
-            change.refused = source.why_not();
-            if let (None, Some(target)) = (&change.refused, &source.target) {
-                let backup = rewrite::replace(target, &source.text, &change.text)?;
-                change.backup = Some(backup.display().to_string());
-                // What is left to say is said of the new text.
-                source.text.clone_from(&change.text);
-            }
-        }
-    }
+    let Outcome { report, sources, incomplete } =
+        if args.prometheus { rules(args)? } else { settings(args)? };
     let mut out = io::stdout().lock();
     match args.format {
         LintFormat::Text => out.write_all(render::lint::text(&report, &sources, args, style).as_bytes())?,
@@ -127,13 +159,16 @@ pub fn run(args: &LintArgs, style: &Style) -> anyhow::Result<u8> {
             writeln!(out)?;
         }
         LintFormat::Sarif => {
-            serde_json::to_writer_pretty(&mut out, &sarif::log(&report, &sources))
+            serde_json::to_writer_pretty(&mut out, &sarif::log(&report, &sources, incomplete))
                 .map_err(io::Error::from)?;
             writeln!(out)?;
         }
     }
-    Ok(status(&report))
+    Ok(if incomplete { NOT_KNOWN } else { status(&report) })
 }
+
+/// The exit status where a file could not be read: unknown is not healthy.
+const NOT_KNOWN: u8 = 3;
 
 fn status(report: &LintReport) -> u8 {
     match report.diagnostics.iter().map(|d| d.severity).max() {
@@ -143,8 +178,26 @@ fn status(report: &LintReport) -> u8 {
     }
 }
 
+/// Puts a change in its file's place. Whether that failed; a file that is not to be rewritten did not fail.
+fn write(change: &mut Change, source: &mut Source) -> bool {
+    change.refused = source.why_not();
+    let (None, Some(target)) = (&change.refused, &source.target) else { return false };
+    match rewrite::replace(target, &source.text, &change.text) {
+        Ok(backup) => {
+            change.backup = Some(backup.display().to_string());
+            // What is left to say is said of the new text.
+            source.text.clone_from(&change.text);
+            false
+        }
+        Err(error) => {
+            change.refused = Some(format!("{error:#}"));
+            true
+        }
+    }
+}
+
 /// `linger lint --prometheus`
-fn rules(args: &LintArgs) -> anyhow::Result<(LintReport, Vec<Source>)> {
+fn rules(args: &LintArgs) -> anyhow::Result<Outcome> {
     let options = prometheus::Options { scrape_interval: args.scrape_interval };
     let files = lint_prometheus::rule_files(&args.paths, &options)?;
     let mut report = LintReport {
@@ -159,30 +212,34 @@ fn rules(args: &LintArgs) -> anyhow::Result<(LintReport, Vec<Source>)> {
         gaps: Vec::new(),
     };
     let mut sources = Vec::new();
+    let mut incomplete = false;
     for file in files {
         let stdin = file.path.as_os_str() == "-";
         let name = if stdin { "(standard input)".to_owned() } else { file.path.display().to_string() };
-        let source = Source {
+        let mut source = Source {
             name: name.clone(),
             text: file.content,
             target: (!stdin).then_some(file.path),
             refused: None,
         };
+        let mut left = file.diagnostics;
         if let Some(changes) = &mut report.changes {
             let (text, before) = fixed_rules(args, &source);
             if text != source.text {
-                changes.push(change(&source, &text, &before));
+                let mut change = change(&source, &text, &before);
+                if args.fix {
+                    incomplete |= write(&mut change, &mut source);
+                    // What --fix mends is no longer wrong.
+                    left = prometheus::lint(&name, &source.text, &options);
+                }
+                changes.push(change);
             }
-            // What --fix mends is no longer wrong.
-            let left = if args.fix { prometheus::lint(&name, &text, &options) } else { file.diagnostics };
-            report.diagnostics.extend(left);
-        } else {
-            report.diagnostics.extend(file.diagnostics);
         }
+        report.diagnostics.extend(left);
         report.files.push(LintedFile { file: name, masked_by: None });
         sources.push(source);
     }
-    Ok((report, sources))
+    Ok(Outcome { report, sources, incomplete })
 }
 
 /// A rule file as its fixes leave it, and what they mend.
@@ -223,8 +280,8 @@ fn change(source: &Source, text: &[u8], mended: &[Diagnostic]) -> Change {
     }
 }
 
-/// The files with where to write them, and what is known of the host.
-type Settings = (Vec<(File, Source)>, Context, Vec<String>);
+/// The files with where to write them, what is known of the host, and what could not be read of it.
+type Settings = (files::Found, Context, Vec<String>);
 
 fn read_settings(args: &LintArgs) -> anyhow::Result<Settings> {
     let here = args.paths.is_empty();
@@ -245,7 +302,7 @@ fn read_settings(args: &LintArgs) -> anyhow::Result<Settings> {
     }
     if live {
         context.ram_bytes = context.ram_bytes.or_else(|| Some(here::ram_bytes()));
-        let plain: Vec<&File> = files.iter().map(|(file, _)| file).collect();
+        let plain: Vec<&File> = files.files.iter().map(|(file, _)| file).collect();
         let found = here::look(&plain, &mut gaps)?;
         context.in_container = found.in_container;
         context.live = Some(found.live);
@@ -253,23 +310,25 @@ fn read_settings(args: &LintArgs) -> anyhow::Result<Settings> {
     Ok((files, context, gaps))
 }
 
-fn settings(args: &LintArgs) -> anyhow::Result<(LintReport, Vec<Source>)> {
-    let (read, context, gaps) = read_settings(args)?;
-    let (files, sources): (Vec<File>, Vec<Source>) = read.into_iter().unzip();
+fn settings(args: &LintArgs) -> anyhow::Result<Outcome> {
+    let (read, context, mut gaps) = read_settings(args)?;
+    let mut incomplete = !read.unread.is_empty();
+    gaps.extend(read.unread.into_iter().chain(read.passed_over));
+    let (mut files, mut sources): (Vec<File>, Vec<Source>) = read.files.into_iter().unzip();
     let mut diagnostics = sysctl::lint(&files, &context);
     let mut changes = None;
     if args.fix || args.diff {
         let fixed = sysctl::fix(&files, &context);
-        changes = Some(fixed.iter().map(|f| change(&sources[f.file], &f.text, &f.mended)).collect());
+        let mut made: Vec<Change> =
+            fixed.iter().map(|f| change(&sources[f.file], &f.text, &f.mended)).collect();
         if args.fix {
-            let mut after = files.clone();
-            for f in fixed {
-                if sources[f.file].why_not().is_none() {
-                    after[f.file].text = f.text;
-                }
+            for (change, of) in made.iter_mut().zip(&fixed) {
+                incomplete |= write(change, &mut sources[of.file]);
+                files[of.file].text.clone_from(&sources[of.file].text);
             }
-            diagnostics = sysctl::lint(&after, &context);
+            diagnostics = sysctl::lint(&files, &context);
         }
+        changes = Some(made);
     }
     let (_, masked) = order(&files, context.boot.unwrap_or(Loader::Systemd));
     let report = LintReport {
@@ -293,7 +352,7 @@ fn settings(args: &LintArgs) -> anyhow::Result<(LintReport, Vec<Source>)> {
         changes,
         gaps,
     };
-    Ok((report, sources))
+    Ok(Outcome { report, sources, incomplete })
 }
 
 fn role(role: LintRole) -> Role {
