@@ -11,7 +11,8 @@ impl Key {
     /// Reads a key as both systemd-sysctl and sysctl(8) do: the first separator decides.
     #[must_use]
     pub fn new(written: &str) -> Key {
-        let written = written.trim();
+        // Both know no white space but that of C: a no-break space is part of the key.
+        let written = written.trim_matches([' ', '\t', '\r', '\n', '\x0b', '\x0c']);
         let written = written.strip_prefix("/proc/sys/").unwrap_or(written);
         let dots_separate = written.find(['/', '.']).is_some_and(|at| written.as_bytes()[at] == b'.');
         let path = if dots_separate { swap(written) } else { written.to_owned() };
@@ -150,6 +151,7 @@ mod tests {
         }
         assert_eq!(Key::new(wanted).dotted(), "net.ipv4.conf.eth0/100.rp_filter");
         assert_eq!(Key::new("kernel").path(), "kernel");
+        assert_eq!(Key::new("net.ipv4.tcp_sack\u{a0}").path(), "net/ipv4/tcp_sack\u{a0}");
         assert!(Key::new("net/../../etc/passwd").escapes() && !Key::new("net.ipv4.a").escapes());
     }
 

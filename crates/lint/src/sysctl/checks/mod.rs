@@ -336,7 +336,8 @@ impl Line<'_> {
         message: impl Into<String>,
         why: impl Into<String>,
     ) -> Diagnostic {
-        Diagnostic::at(check.code, severity, &self.file.name, &self.file.text, span, message, why)
+        let place = (self.at.line, span);
+        Diagnostic::in_line(check.code, severity, &self.file.name, &self.file.text, place, message, why)
             .key(self.setting.key.dotted())
             .source(self.known.map_or_else(String::new, |sysctl| sources(sysctl.sources)))
     }
@@ -377,6 +378,28 @@ impl Line<'_> {
 /// The places where something can be read, in one text.
 fn sources(sources: &[Source]) -> String {
     sources.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The mark that some editors put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A fix that takes the byte-order mark from the beginning of a file.
+fn without_mark() -> Fix {
+    Fix {
+        description: "take the byte-order mark out".to_owned(),
+        edits: vec![Edit { start: 0, end: BYTE_ORDER_MARK.len_utf8(), replacement: String::new() }],
+    }
+}
+
+/// A character that nobody sees, as they come with text that was copied from a page: `U+00A0`.
+fn unseen(text: &str) -> Option<String> {
+    let hidden = |c: &char| {
+        !c.is_ascii() && c.is_whitespace()
+            || c.is_control() && !c.is_ascii_whitespace() && *c != '\x0b'
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            || *c == BYTE_ORDER_MARK
+    };
+    text.chars().find(hidden).map(|c| format!("U+{:04X}", u32::from(c)))
 }
 
 /// `16777216` as `16 MiB`, where it is a round number of units or large.

@@ -1,6 +1,7 @@
 use super::super::value::{self, Refused, Shape};
-use super::{Cx, declare_check};
+use super::{Cx, declare_check, unseen};
 use crate::{Diagnostic, Severity};
+use linger_facts::Version;
 
 declare_check! {
     /// # What it detects
@@ -56,6 +57,10 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
             Err(why) => {
                 let message = match why {
                     Refused::Empty => format!("{short} has no value"),
+                    Refused::NotANumber if unseen(text).is_some() => {
+                        let character = unseen(text).unwrap_or_default();
+                        format!("the value is no number: {character}, which is not seen, stands in it")
+                    }
                     Refused::NotANumber if count > 1 => {
                         format!("`{text}` is not {count} numbers with white space between")
                     }
@@ -80,6 +85,18 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
             let message = format!("{} is outside {min} to {max}", ints[0]);
             let why = format!("The kernel refuses it, and the old value stays. {}", sysctl.meaning);
             out.push(refused(message, &why));
+        }
+        // A listener's limit had 16 bits.
+        if sysctl.key == "net.core.somaxconn"
+            && ints[0] > 65_535
+            && cx.context.kernel.is_some_and(|kernel| kernel < Version::new(4, 1))
+        {
+            let message = format!("{} is above 65535", ints[0]);
+            let why = "Kernels before about 4.1 refuse it, and the old value stays; the oldest take it and keep 16 bits of it, \
+                       so that 65536 is 0.";
+            let source = "commit 5f671d6b4ec3 (2013-08); refused by 3.16 (owncloud-archive/documentation issue 1293); the last \
+                          version that does from memory";
+            out.push(refused(message, why).source(source));
         }
         if sysctl.unit == "bytes" && count == 3 && ints.iter().any(|number| *number < 1) {
             let message = format!("every number of {short} must be at least 1");
@@ -116,7 +133,8 @@ fn is_port_list(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{codes, lint, the};
+    use super::super::testing::{codes, lint, lint_on, the};
+    use linger_facts::Version;
 
     /// Each was refused by 6.18.
     #[test]
@@ -143,6 +161,23 @@ mod tests {
             let found = lint(&format!("{line}\n"));
             assert!(codes(&found).contains(&"SC005".to_owned()), "{line}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_old_kernels_refuse_is_told() {
+        let text = "net.core.somaxconn = 65536\n";
+        assert!(the("SC005", lint_on(text, Version::new(3, 16))).message.contains("above 65535"));
+        assert!(!codes(&lint_on(text, Version::new(4, 18))).contains(&"SC005".to_owned()));
+        assert!(
+            !codes(&lint_on("net.core.somaxconn = 65535\n", Version::new(3, 16)))
+                .contains(&"SC005".to_owned())
+        );
+    }
+
+    #[test]
+    fn characters_that_nobody_sees_are_named() {
+        let d = the("SC005", lint("net.ipv4.tcp_fin_timeout = 30\u{a0}\n"));
+        assert!(d.message.contains("U+00A0"), "{}", d.message);
     }
 
     /// Each was taken by 6.18.
