@@ -29,11 +29,12 @@ fn computed(key: &str, kernel: Version, ram: u64) -> Option<Vec<u64>> {
     // One bucket per 128 KiB, at most 512 Ki: alloc_large_system_hash() in tcp_init().
     let hash = (ram / (128 * KIB)).next_power_of_two().min(512 * KIB);
     let pages = ram / PAGE;
+    // nf_conntrack_init_start(); below 1 GB it depends on what was free.
     let conntrack = match ram {
-        _ if kernel < Version::new(4, 4) => 65_536,
-        ram if ram > 4 * GIB || kernel < Version::new(5, 15) => 262_144,
+        ram if ram > 4 * GIB && kernel >= Version::new(4, 4) => 262_144,
         ram if ram > GIB => 65_536,
-        _ => return None,
+        _ if key.starts_with("net.netfilter.") => return None,
+        _ => 0,
     };
     Some(match key {
         "net.ipv4.tcp_max_tw_buckets" | "net.ipv4.tcp_max_orphans" => vec![hash / 2],
@@ -66,6 +67,25 @@ pub fn rmem_cap(kernel: Version) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn conntrack_is_sized_by_memory_and_version() {
+        let of = |key: &str, kernel, gib: u64| {
+            ints(linger_facts::sysctl(key).expect("known"), kernel, Some((gib << 30) - (200 << 20)))
+        };
+        for (kernel, gib, most, buckets) in [
+            (Version::new(3, 10), 64, 65_536, 16_384),
+            (Version::new(4, 4), 64, 262_144, 65_536),
+            (Version::new(5, 10), 3, 65_536, 16_384),
+            (Version::new(5, 15), 64, 262_144, 262_144),
+            (Version::new(6, 18), 3, 65_536, 65_536),
+        ] {
+            assert_eq!(of("nf_conntrack_max", kernel, gib), Some(vec![most]), "{kernel}, {gib} GiB");
+            assert_eq!(of("nf_conntrack_buckets", kernel, gib), Some(vec![buckets]), "{kernel}, {gib} GiB");
+        }
+        assert_eq!(of("nf_conntrack_max", Version::new(6, 18), 1), None);
+        assert_eq!(of("tcp_max_tw_buckets", Version::new(6, 18), 1), Some(vec![4096]));
+    }
 
     /// Of a machine with 24 GB and 6.18, by its own files.
     #[test]

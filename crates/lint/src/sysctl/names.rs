@@ -218,43 +218,37 @@ pub(super) const REMOVED: &[Removed] = &[
         key: "kernel.sched_latency_ns",
         until: (5, 13),
         why: "the scheduler's knobs moved to debugfs",
-        source: "commit 8a99b6833c88, 5.13 from memory; absent on 6.18",
+        source: "commit 8a99b6833c88, in 5.13 (named so in scylladb/scylladb issue 16077); absent on 6.18",
     },
     Removed {
         key: "kernel.sched_migration_cost_ns",
         until: (5, 13),
         why: "the scheduler's knobs moved to debugfs",
-        source: "commit 8a99b6833c88, 5.13 from memory; absent on 6.18",
+        source: "commit 8a99b6833c88, in 5.13 (named so in scylladb/scylladb issue 16077); absent on 6.18",
     },
     Removed {
         key: "kernel.sched_min_granularity_ns",
         until: (5, 13),
         why: "the scheduler's knobs moved to debugfs",
-        source: "commit 8a99b6833c88, 5.13 from memory; absent on 6.18",
+        source: "commit 8a99b6833c88, in 5.13 (named so in scylladb/scylladb issue 16077); absent on 6.18",
     },
     Removed {
         key: "kernel.sched_wakeup_granularity_ns",
         until: (5, 13),
         why: "the scheduler's knobs moved to debugfs",
-        source: "commit 8a99b6833c88, 5.13 from memory; absent on 6.18",
+        source: "commit 8a99b6833c88, in 5.13 (named so in scylladb/scylladb issue 16077); absent on 6.18",
     },
     Removed {
         key: "net.ipv4.ip_conntrack_max",
         until: (4, 9),
         why: "conntrack's settings are net.netfilter.nf_conntrack_*",
-        source: "CONFIG_NF_CONNTRACK_PROC_COMPAT, removed about 4.9 (from memory); absent on 6.18",
+        source: "net/ipv4/netfilter/nf_conntrack_l3proto_ipv4_compat.c, gone by 4.9 (the version from memory); absent on 6.18",
     },
     Removed {
         key: "net.ipv4.netfilter.ip_conntrack_*",
         until: (4, 9),
         why: "conntrack's settings are net.netfilter.nf_conntrack_*",
-        source: "CONFIG_NF_CONNTRACK_PROC_COMPAT, removed about 4.9 (from memory); absent on 6.18",
-    },
-    Removed {
-        key: "net.ipv4.rt_cache_rebuild_count",
-        until: (3, 10),
-        why: "it belonged to the routing cache, which was removed in 3.6",
-        source: "Documentation/networking/ip-sysctl.rst on the routing cache; absent on 6.18",
+        source: "net/ipv4/netfilter/nf_conntrack_l3proto_ipv4_compat.c, gone by 4.9 (the version from memory); absent on 6.18",
     },
     Removed {
         key: "net.ipv4.route.secret_interval",
@@ -263,34 +257,40 @@ pub(super) const REMOVED: &[Removed] = &[
         source: "Documentation/networking/ip-sysctl.rst on the routing cache; absent on 6.18",
     },
     Removed {
+        key: "net.ipv4.rt_cache_rebuild_count",
+        until: (3, 10),
+        why: "it belonged to the routing cache, which was removed in 3.6",
+        source: "Documentation/networking/ip-sysctl.rst on the routing cache; absent in a 3.10 tree and on 6.18",
+    },
+    Removed {
         key: "net.ipv4.tcp_abc",
         until: (3, 10),
         why: "appropriate byte counting was taken out of the kernel",
-        source: "removed before 3.10 (from memory); absent on 6.18",
+        source: "net/ipv4/sysctl_net_ipv4.c: absent in a 3.10 tree and on 6.18",
     },
     Removed {
         key: "net.ipv4.tcp_cookie_size",
         until: (3, 10),
         why: "TCP cookie transactions were removed",
-        source: "removed before 3.10 (from memory); absent on 6.18",
+        source: "net/ipv4/sysctl_net_ipv4.c: absent in a 3.10 tree and on 6.18",
     },
     Removed {
         key: "net.ipv4.tcp_dma_copybreak",
-        until: (4, 0),
+        until: (3, 18),
         why: "receive copies by DMA engine were removed",
-        source: "removed between 3.10 and 4.0 (from memory); absent on 6.18",
+        source: "commit 7bced397510a, merged in September 2014, so 3.18; present in a 3.10 tree, absent on 6.18",
     },
     Removed {
         key: "net.ipv4.tcp_frto_response",
-        until: (4, 0),
+        until: (3, 10),
         why: "F-RTO has no choice of responses any more",
-        source: "removed about 3.10 (from memory); absent on 6.18",
+        source: "commit e33099f96d99, so 3.10; absent in a 3.10 tree and on 6.18",
     },
     Removed {
         key: "net.ipv4.tcp_max_ssthresh",
-        until: (4, 0),
+        until: (3, 13),
         why: "limited slow start was removed",
-        source: "removed about 3.10 (from memory); absent on 6.18",
+        source: "commit 9f9843a751d0 (2013-11), so 3.13; present in a 3.10 tree, absent on 6.18",
     },
 ];
 
@@ -316,10 +316,12 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
         (of == folder).then(|| (strsim::osa_distance(its, name), it))
     });
     let by_letter = in_folder.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance);
-    // `net.ipv4.somaxconn`, `net.ipv4.nf_conntrack_max`: the right name in the wrong folder.
+    // `net.ipv4.somaxconn`, `net.ipv4.nf_conntrack_max`: the right name in the wrong folder. Other folders have names of their
+    // own that are the same, as net.ipv6.route.max_size.
+    let folders = ["net", "net.core", "net.ipv4", "net.ipv4.netfilter", "net.netfilter"];
     let misplaced = || {
-        let networking = key.starts_with("net.") && !key.contains(".conf.") && !key.contains(".neigh.");
-        known().filter(|it| networking && it.rsplit_once('.').is_some_and(|(_, its)| its == name)).last()
+        let wrong = folders.contains(&folder) || (folder == "net.ipv6" && name.starts_with("tcp_"));
+        known().filter(|it| wrong && it.rsplit_once('.').is_some_and(|(_, its)| its == name)).last()
     };
     by_letter.map(|(_, it)| it).or_else(misplaced)
 }
@@ -334,6 +336,7 @@ mod tests {
         assert_eq!(nearest("net.core.somaxcon"), Some("net.core.somaxconn"));
         assert_eq!(nearest("net.ipv4.somaxconn"), Some("net.core.somaxconn"));
         assert_eq!(nearest("net.core.netdev_max_backlogs"), Some("net.core.netdev_max_backlog"));
+        assert_eq!(nearest("net.ipv6.tcp_sack"), Some("net.ipv4.tcp_sack"));
         for real in [
             "net.ipv4.tcp_thin_dupack",
             "net.ipv4.ip_forward",
@@ -341,6 +344,10 @@ mod tests {
             "net.ipv6.conf.all.forwarding",
             "kernel.pid_max",
             "net.bridge.bridge-nf-call-iptables",
+            "net.ipv6.route.max_size",
+            "net.ipv6.route.gc_timeout",
+            "net.ipv6.ip_nonlocal_bind",
+            "net.ipv6.fib_multipath_hash_policy",
             "net.ipv4.tcp_tw_recycle",
             "vm.swappiness",
         ] {

@@ -109,6 +109,28 @@ pub fn bounds(sysctl: &Sysctl) -> Option<(i64, i64)> {
     }
 }
 
+/// Whether every kernel that has the setting takes this text, and all numbers of the setting with it; not so where that
+/// cannot be told.
+#[must_use]
+pub fn surely_taken(sysctl: &Sysctl, text: &str) -> bool {
+    // The start of the ports that anybody may bind: a range must not begin below.
+    const UNPRIVILEGED: i64 = 1024;
+    let Shape::Ints(count) = Shape::of(sysctl) else { return false };
+    let Ok(ints) = ints(text, count) else { return false };
+    let within = bounds(sysctl).is_none_or(|(min, max)| (min..=max).contains(&ints[0]));
+    let fits = match sysctl.key {
+        "net.ipv4.ip_local_port_range" => {
+            matches!(ints[..], [low, high] if (UNPRIVILEGED..=high).contains(&low) && high <= 65_535)
+        }
+        // A listener's limit had 16 bits.
+        "net.core.somaxconn" => ints[0] <= 65_535,
+        _ => ints
+            .iter()
+            .all(|number| (i64::from(sysctl.unit == "bytes")..=i64::from(i32::MAX)).contains(number)),
+    };
+    ints.len() == count && within && fits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +166,29 @@ mod tests {
         assert_eq!((reads_as_octal("0"), reads_as_octal("07"), reads_as_octal("50")), (None, None, None));
         assert_eq!(ignored_tail("35 36", 1), Some("36"));
         assert_eq!((ignored_tail("1 2 3", 3), ignored_tail("1 # c", 1)), (None, Some("# c")));
+    }
+
+    #[test]
+    fn what_may_be_refused_is_not_surely_taken() {
+        let of = |key, text| surely_taken(linger_facts::sysctl(key).expect("known"), text);
+        for (key, text) in [
+            ("net.ipv4.tcp_retries2", "12"),
+            ("net.ipv4.tcp_rmem", "4096 131072 6291456"),
+            ("net.ipv4.ip_local_port_range", "1024 65535"),
+        ] {
+            assert!(of(key, text), "{key} = {text}");
+        }
+        for (key, text) in [
+            ("net.ipv4.tcp_retries2", "300"),
+            ("net.ipv4.tcp_rmem", "4096 131072"),
+            ("net.ipv4.tcp_rmem", "0 131072 6291456"),
+            ("net.ipv4.ip_local_port_range", "60000 50000"),
+            ("net.ipv4.ip_local_port_range", "1000 65535"),
+            ("net.ipv4.tcp_congestion_control", "bbr"),
+            ("net.core.somaxconn", "65536"),
+        ] {
+            assert!(!of(key, text), "{key} = {text}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) struct Harm {
     any: Option<Severity>,
     /// With a role that is hit in particular.
     pub(super) roles: &'static [(Role, Severity)],
-    what: fn(i64) -> String,
+    what: fn(&Cx<'_>, i64) -> String,
     why: &'static str,
 }
 
@@ -44,7 +44,7 @@ static HARMS: &[Harm] = &[
         when: |value| value != 0,
         any: Some(Critical),
         roles: &[(Gateway, Critical), (Proxy, Critical), (Server, Critical), (MeshNode, Critical)],
-        what: |_| "clients behind NAT are refused at random".to_owned(),
+        what: |_, _| "clients behind NAT are refused at random".to_owned(),
         why: "The kernel drops, without an answer, SYNs whose timestamp is older than the last one from that address. Hosts \
               behind one NAT address have many clocks.",
     },
@@ -53,7 +53,7 @@ static HARMS: &[Harm] = &[
         when: |value| value != 0,
         any: Some(Warning),
         roles: &[(Gateway, Warning), (Proxy, Warning), (Server, Warning), (MeshNode, Warning)],
-        what: |_| "a full accept queue answers with RST instead of waiting for room".to_owned(),
+        what: |_, _| "a full accept queue answers with RST instead of waiting for room".to_owned(),
         why: "A burst that would have been ridden out by one retransmission becomes an error for clients. It hides no \
               overflow and cures none.",
     },
@@ -62,7 +62,7 @@ static HARMS: &[Harm] = &[
         when: |value| value == 0,
         any: Some(Warning),
         roles: &[(Gateway, Warning), (Proxy, Warning), (Client, Warning), (MeshNode, Warning)],
-        what: |_| "without timestamps there is no reuse of TIME_WAIT and no protection by PAWS".to_owned(),
+        what: |_, _| "without timestamps there is no reuse of TIME_WAIT and no protection by PAWS".to_owned(),
         why: "Since 4.10 each connection has its own random offset, so that timestamps tell nobody the uptime. Off, a host \
               that opens many connections runs out of local ports sooner.",
     },
@@ -71,7 +71,7 @@ static HARMS: &[Harm] = &[
         when: |value| value == 0,
         any: Some(Warning),
         roles: &[(Gateway, Warning), (Proxy, Warning), (Server, Warning)],
-        what: |_| "a full request queue drops SYNs instead of answering with cookies".to_owned(),
+        what: |_, _| "a full request queue drops SYNs instead of answering with cookies".to_owned(),
         why: "A flood from forged addresses then shuts out everybody.",
     },
     Harm {
@@ -79,7 +79,12 @@ static HARMS: &[Harm] = &[
         when: |value| (1..=3).contains(&value),
         any: Some(Info),
         roles: &[(Gateway, Warning), (Proxy, Warning), (Client, Warning), (MeshNode, Warning)],
-        what: |value| format!("connect() gives up after {} s", (1_i64 << (value + 1)) - 1),
+        what: |cx, value| {
+            // Not looked at before 6.5.
+            let linear = cx.value("net.ipv4.tcp_syn_linear_timeouts").and_then(|known| known.int());
+            let linear = linear.filter(|_| cx.at_least(6, 5)).unwrap_or(0);
+            format!("connect() gives up after {} s", connect_gives_up_after(value, linear))
+        },
         why: "A brief loss or a failover becomes an error for every program on the host. A time-out in the program (or \
               TCP_SYNCNT) is the better tool: it fits the destination.",
     },
@@ -88,7 +93,7 @@ static HARMS: &[Harm] = &[
         when: |value| (0..=2).contains(&value),
         any: Some(Info),
         roles: &[(Gateway, Warning), (Server, Warning)],
-        what: |value| format!("a half-open connection is given up after {} s", (1_i64 << (value + 1)) - 1),
+        what: |_, value| format!("a half-open connection is given up after {} s", (1_i64 << (value + 1)) - 1),
         why: "Clients on lossy paths, mobile ones above all, lose their connection. In a flood the kernel drops old requests \
               sooner by itself once the queue is half full.",
     },
@@ -97,7 +102,7 @@ static HARMS: &[Harm] = &[
         when: |value| (0..8).contains(&value),
         any: Some(Warning),
         roles: &[(Client, Warning), (Proxy, Warning), (MeshNode, Warning), (Server, Warning)],
-        what: |value| {
+        what: |_, value| {
             let seconds = 0.2 * ((1_i64 << (value + 1)) - 1) as f64;
             format!("an established connection is given up after about {seconds:.0} s without an answer")
         },
@@ -108,7 +113,9 @@ static HARMS: &[Harm] = &[
         when: |value| value < 7200,
         any: Some(Info),
         roles: &[(Gateway, Warning), (Proxy, Warning), (MeshNode, Warning), (Client, Warning)],
-        what: |value| format!("conntrack forgets idle connections after {value} s: idle pools die silently"),
+        what: |_, value| {
+            format!("conntrack forgets idle connections after {value} s: idle pools die silently")
+        },
         why: "Behind NAT, or where rules drop INVALID, the next packet of a pooled connection goes nowhere: the program hangs \
               until its own time-out. Connections with SO_KEEPALIVE are held if their probes come sooner.",
     },
@@ -117,10 +124,25 @@ static HARMS: &[Harm] = &[
         when: |value| value != 0,
         any: None,
         roles: &[(Proxy, Info)],
-        what: |_| "pooled connections start slowly after each pause".to_owned(),
+        what: |_, _| "pooled connections start slowly after each pause".to_owned(),
         why: "The window falls back to its first 10 segments after one retransmission time-out without sending.",
     },
 ];
+
+/// Seconds until connect() fails: at the first time-out that is not before 2^(retries + 1) - 1 s. The time-outs are a second
+/// apart as long as they are linear, and then double (tcp_retransmit_timer(), retransmits_timed_out()).
+fn connect_gives_up_after(retries: i64, linear: i64) -> i64 {
+    let least = (1 << (retries.clamp(0, 30) + 1)) - 1;
+    let (mut elapsed, mut step, mut count) = (0, 1, 0);
+    while elapsed < least {
+        elapsed += step;
+        count += 1;
+        if count > linear {
+            step *= 2;
+        }
+    }
+    elapsed
+}
 
 /// The harms of lines that decide: with the line and its number.
 pub(super) fn harms<'a>(cx: &'a Cx<'_>) -> impl Iterator<Item = (Line<'a>, &'static Harm, i64)> {
@@ -137,8 +159,8 @@ impl Harm {
     }
 
     /// The diagnostic's texts.
-    pub(super) fn told(&self, value: i64) -> (String, &'static str) {
-        ((self.what)(value), self.why)
+    pub(super) fn told(&self, cx: &Cx<'_>, value: i64) -> (String, &'static str) {
+        ((self.what)(cx, value), self.why)
     }
 }
 
@@ -153,7 +175,7 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
             Some(kernel) if kernel < Version::new(4, 12) => severity,
             _ => severity.min(Warning),
         };
-        let (what, why) = harm.told(value);
+        let (what, why) = harm.told(cx, value);
         out.push(line.value(&CHECK, severity, what, why));
     }
 }
@@ -161,6 +183,7 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{codes, lint, lint_on, the};
+    use super::connect_gives_up_after;
     use crate::Severity;
     use linger_facts::Version;
 
@@ -176,6 +199,19 @@ mod tests {
                 .count(),
             0
         );
+    }
+
+    /// As measured on 6.18, where four time-outs are linear.
+    #[test]
+    fn linear_time_outs_are_counted() {
+        for (retries, old, new) in [(1, 3, 3), (2, 7, 7), (3, 15, 19), (6, 127, 131)] {
+            assert_eq!((connect_gives_up_after(retries, 0), connect_gives_up_after(retries, 4)), (old, new));
+        }
+        let text = "net.ipv4.tcp_syn_retries = 3\n";
+        assert!(the("SC012", lint(text)).message.contains("after 19 s"));
+        assert!(the("SC012", lint_on(text, Version::new(6, 1))).message.contains("after 15 s"));
+        let set = format!("{text}net.ipv4.tcp_syn_linear_timeouts = 0\n");
+        assert!(the("SC012", lint(&set)).message.contains("after 15 s"));
     }
 
     #[test]

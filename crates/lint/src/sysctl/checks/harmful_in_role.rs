@@ -28,7 +28,7 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
     let Some(role) = cx.context.role else { return };
     for (line, harm, value) in harms(cx) {
         if let Some(severity) = harm.in_role(Some(role)) {
-            let (what, why) = harm.told(value);
+            let (what, why) = harm.told(cx, value);
             out.push(line.value(&CHECK, severity, format!("on a {role}: {what}"), why));
         }
     }

@@ -38,15 +38,8 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
             "systemd src/sysctl/sysctl.c; procps src/sysctl.c; tried with systemd 252 and procps 4.0.2",
         );
         // procps writes both: a last value that is refused leaves the first one.
-        let taken = same
-            || by.known.is_some_and(|sysctl| match super::Shape::of(sysctl) {
-                super::Shape::Ints(count) => super::value::ints(&by.setting.value, count).is_ok_and(|ints| {
-                    ints.len() == count
-                        && super::value::bounds(sysctl)
-                            .is_none_or(|(min, max)| (min..=max).contains(&ints[0]))
-                }),
-                _ => false,
-            });
+        let taken =
+            same || by.known.is_some_and(|sysctl| super::value::surely_taken(sysctl, &by.setting.value));
         // A pattern's place in the order matters to the others, and a file may be one of several that are read.
         let sure =
             taken && !line.setting.key.is_glob() && line.setting.dash.is_some() == by.setting.dash.is_some();
@@ -73,5 +66,7 @@ mod tests {
     fn a_last_value_that_is_refused_saves_the_first() {
         let d = the("SC016", lint("net.ipv4.tcp_retries2 = 10\nnet.ipv4.tcp_retries2 = 300\n"));
         assert!(d.fix.is_none());
+        let text = "net.ipv4.ip_local_port_range = 20000 60999\nnet.ipv4.ip_local_port_range = 60000 50001\n";
+        assert!(the("SC016", lint(text)).fix.is_none());
     }
 }
