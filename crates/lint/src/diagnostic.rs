@@ -62,10 +62,24 @@ impl Diagnostic {
         message: impl Into<String>,
         why: impl Into<String>,
     ) -> Diagnostic {
+        let before = &text[..span.start.min(text.len())];
+        let line = before.iter().filter(|b| **b == b'\n').count();
+        Diagnostic::in_line(code, severity, file, text, (line, span), message, why)
+    }
+
+    /// The same where the line is known, from 0: counting lines takes as long as the text is.
+    #[must_use]
+    pub fn in_line(
+        code: &str,
+        severity: Severity,
+        file: &str,
+        text: &[u8],
+        (line, span): (usize, Span),
+        message: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Diagnostic {
         let start = span.start.min(text.len());
-        let before = &text[..start];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
-        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        let line_start = text[..start].iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
         let line_end =
             text[start..].iter().position(|b| *b == b'\n').map_or(text.len(), |newline| start + newline);
         // A span that goes on over several lines is shown up to the end of its first.
@@ -75,7 +89,7 @@ impl Diagnostic {
             code: code.to_owned(),
             severity,
             file: file.to_owned(),
-            line: u32::try_from(line).unwrap_or(u32::MAX),
+            line: u32::try_from(line + 1).unwrap_or(u32::MAX),
             column: column(start),
             end_column: column(end),
             key: None,

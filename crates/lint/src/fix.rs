@@ -1,32 +1,38 @@
 //! Applying fixes to a text.
 
 use crate::{Diagnostic, Edit, NotApplied};
+use std::collections::BTreeMap;
 
 /// The text with the fixes of these diagnostics, which are all about it, and the fixes that were left out: one that
 /// touches a place which an earlier one changes is for the next time.
 #[must_use]
 pub fn apply(text: &[u8], diagnostics: &[&Diagnostic]) -> (Vec<u8>, Vec<NotApplied>) {
-    let mut edits: Vec<Edit> = Vec::new();
+    // By their beginnings. None meets another one, so that only the neighbours of a new one can be in its way.
+    let mut edits: BTreeMap<usize, &Edit> = BTreeMap::new();
     let mut left_out = Vec::new();
     for diagnostic in diagnostics {
         let Some(fix) = &diagnostic.fix else { continue };
-        if fix.edits.iter().all(|edit| edits.contains(edit)) {
+        if fix.edits.iter().all(|edit| edits.get(&edit.start) == Some(&edit)) {
             continue;
         }
         let fits = |edit: &Edit| {
-            edit.start <= edit.end && edit.end <= text.len() && edits.iter().all(|taken| apart(taken, edit))
+            let before = edits.range(..=edit.start).next_back();
+            let after = edits.range(edit.start..).next();
+            edit.start <= edit.end
+                && edit.end <= text.len()
+                && before.into_iter().chain(after).all(|(_, taken)| apart(taken, edit))
         };
-        let in_order = fix.edits.windows(2).all(|pair| pair[0].end <= pair[1].start);
+        let in_order =
+            fix.edits.windows(2).all(|pair| pair[0].end <= pair[1].start && pair[0].start < pair[1].start);
         if in_order && fix.edits.iter().all(fits) {
-            edits.extend(fix.edits.iter().cloned());
+            edits.extend(fix.edits.iter().map(|edit| (edit.start, edit)));
         } else {
             left_out.push(NotApplied { code: diagnostic.code.clone(), line: diagnostic.line });
         }
     }
-    edits.sort();
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
-    for edit in &edits {
+    for edit in edits.values() {
         out.extend_from_slice(&text[at..edit.start]);
         out.extend_from_slice(edit.replacement.as_bytes());
         at = edit.end;

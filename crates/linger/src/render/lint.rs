@@ -3,7 +3,7 @@
 use super::style::{Style, Tone};
 use super::{clean, wrap};
 use crate::cli::LintArgs;
-use crate::cmd::lint::{LintReport, Source};
+use crate::cmd::lint::{Lines, LintReport, Source};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use linger_lint::{Diagnostic, Severity};
@@ -45,9 +45,10 @@ pub fn text(report: &LintReport, sources: &[Source], args: &LintArgs, style: &St
         }
         out.push('\n');
     }
+    let texts = Lines::of_all(sources);
     for diagnostic in &report.diagnostics {
-        let text = sources.iter().find(|s| s.name == diagnostic.file).map_or(&[][..], |s| s.text.as_slice());
-        out.push_str(&shown(diagnostic, text, &renderer, style.prose()));
+        let line = texts.get(diagnostic.file.as_str()).map_or(&[][..], |lines| lines.line(diagnostic.line));
+        out.push_str(&shown(diagnostic, line, &renderer, style.prose()));
         out.push_str("\n\n");
     }
     for gap in &report.gaps {
@@ -58,19 +59,22 @@ pub fn text(report: &LintReport, sources: &[Source], args: &LintArgs, style: &St
 }
 
 /// One diagnostic with its line.
-fn shown(d: &Diagnostic, text: &[u8], renderer: &Renderer, width: usize) -> String {
-    let level = match d.severity {
-        Severity::Info => Level::NOTE,
-        Severity::Warning => Level::WARNING,
-        Severity::Critical => Level::ERROR.with_name("critical"),
+fn shown(d: &Diagnostic, line: &[u8], renderer: &Renderer, width: usize) -> String {
+    let (level, level_name) = match d.severity {
+        Severity::Info => (Level::NOTE, "note"),
+        Severity::Warning => (Level::WARNING, "warning"),
+        Severity::Critical => (Level::ERROR.with_name("critical"), "critical"),
     };
-    let (line, span) = line_of(d, text);
+    let (line, span) = line_of(d, line);
     const LONGEST: usize = 400;
     let (mut title, file) = (clean(&d.message), clean(&d.file));
     // A key may be as long as its line.
     if title.chars().count() > LONGEST {
         title = title.chars().take(LONGEST).chain(['…']).collect();
     }
+    // Before the title stands `warning[SC001]: `.
+    let before = level_name.len() + d.code.len() + 4;
+    let title = wrap(&title, width.saturating_sub(before).max(30), 0, 0);
     // Beside the text stand the gutter, with the line's number, and the name of what follows.
     let width = width.saturating_sub(16).max(30);
     let why = wrap(&clean(&d.why), width, 0, 0);
@@ -100,9 +104,8 @@ fn sources(text: &str) -> String {
 }
 
 /// A diagnostic's line without what a terminal would obey, and the place in it; a long line is cut around the place.
-fn line_of(d: &Diagnostic, text: &[u8]) -> (String, Range<usize>) {
+fn line_of(d: &Diagnostic, line: &[u8]) -> (String, Range<usize>) {
     const MOST: usize = 300;
-    let line = text.split(|b| *b == b'\n').nth(d.line.saturating_sub(1) as usize).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let column = |column: u32| (column.saturating_sub(1) as usize).min(line.len());
     let (start, end) = (column(d.column), column(d.end_column).max(column(d.column)));
@@ -141,6 +144,8 @@ fn summary(report: &LintReport, style: &Style) -> String {
         found.push(plural(notes, "note"));
     }
     let found = match found.split_last() {
+        // Unknown is not healthy.
+        None if !report.gaps.is_empty() => "Nothing wrong in what could be read".to_owned(),
         None => style.paint(Tone::Good, "Nothing wrong"),
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
@@ -149,21 +154,30 @@ fn summary(report: &LintReport, style: &Style) -> String {
     let mut text = format!("{found} in {}", plural(read, "file"));
     if let Some(kernel) = &report.kernel {
         let _ = write!(text, ", for Linux {kernel}");
-        match report.ram_bytes {
-            Some(bytes) => {
-                let _ = write!(text, " with {:.1} GiB of memory", bytes as f64 / (1_u64 << 30) as f64);
-            }
-            None => text.push_str("; what depends on the memory was left out (--ram)"),
+        if let Some(bytes) = report.ram_bytes {
+            let _ = write!(text, " with {} of memory", memory(bytes));
         }
         if let Some(role) = &report.role {
             let _ = write!(text, ", a {role}");
         }
     }
     text.push_str(".\n");
+    if report.kernel.is_some() && report.ram_bytes.is_none() {
+        text.push_str("What depends on the memory was left out (--ram).\n");
+    }
     if report.changes.is_none() && report.diagnostics.iter().any(|d| d.fix.is_some()) {
         text.push_str("Some can be mended: --diff shows how.\n");
     }
     text
+}
+
+/// `64 GiB`, `23.5 GiB`, `512 MiB`.
+fn memory(bytes: u64) -> String {
+    let (unit, name) = if bytes < 1 << 30 { (1_u64 << 20, "MiB") } else { (1 << 30, "GiB") };
+    match bytes.is_multiple_of(unit) {
+        true => format!("{} {name}", bytes / unit),
+        false => format!("{:.1} {name}", bytes as f64 / unit as f64),
+    }
 }
 
 /// A diff in colour.

@@ -91,9 +91,12 @@ pub fn wrap(text: &str, width: usize, indent: usize, used: usize) -> String {
 
 /// Foreign text without what a terminal would obey.
 pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c) { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() || hidden(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Characters that nobody sees, and those that turn the direction of writing.
+fn hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -125,5 +128,8 @@ mod tests {
         assert_eq!(wrap("aaa bbb ccc", 7, 2, 0), "aaa bbb\n  ccc");
         assert_eq!(wrap("aaaaaaaaaa b", 5, 0, 0), "aaaaaaaaaa\nb");
         assert_eq!(clean("a\x1b[31mb"), "a\u{fffd}[31mb");
+        // What turns the direction or is not seen goes; quotes, dashes and ellipses stay.
+        assert_eq!(clean("\u{202e}a\u{2066}b\u{200b}\u{feff}"), "\u{fffd}a\u{fffd}b\u{fffd}\u{fffd}");
+        assert_eq!(clean("half\u{2011}open “x” – …"), "half\u{2011}open “x” – …");
     }
 }

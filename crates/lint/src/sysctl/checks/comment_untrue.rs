@@ -168,12 +168,13 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
             }
             None => continue,
         };
-        let diagnostic = Diagnostic::at(
+        let diagnostic = Diagnostic::in_line(
             CHECK.code,
             Severity::Warning,
             &line.file.name,
             &line.file.text,
-            span,
+            // The comment's last line is the one above.
+            (line.at.line - 1, span),
             format!("the comment is wrong: {truth}"),
             sysctl.meaning,
         );

@@ -52,12 +52,12 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
                     Edit { start: value_end, end: setting.value_span.end, replacement: String::new() },
                 ],
             };
-            let mut diagnostic = Diagnostic::at(
+            let mut diagnostic = Diagnostic::in_line(
                 CHECK.code,
                 Severity::Warning,
                 &line.file.name,
                 &line.file.text,
-                span,
+                (line.at.line, span),
                 format!("a comment behind a value is part of the value, and {what}"),
                 "sysctl.conf knows comments on lines of their own only; the rest of the line goes to the kernel.",
             )

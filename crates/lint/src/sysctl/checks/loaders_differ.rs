@@ -26,17 +26,17 @@ declare_check! {
 fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
     for index in &cx.read {
         let file = &cx.files[*index];
-        for line in &cx.documents[*index].lines {
+        for (at, line) in cx.documents[*index].lines.iter().enumerate() {
             let Kind::Exclusion { key_span, key, .. } = &line.kind else { continue };
             if !key.is_glob() {
                 continue;
             }
-            let diagnostic = Diagnostic::at(
+            let diagnostic = Diagnostic::in_line(
                 CHECK.code,
                 Severity::Warning,
                 &file.name,
                 &file.text,
-                *key_span,
+                (at, *key_span),
                 "systemd-sysctl excludes nothing by a pattern",
                 "It looks the key up literally. Newer versions of procps apply the pattern, so the two differ.",
             );
