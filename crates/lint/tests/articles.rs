@@ -13,7 +13,7 @@ type Verdict = (&'static str, &'static [&'static str]);
 
 /// The tuning of single topics, with comments.
 const TOPICS: &[Verdict] = &[
-    ("# Enable reuse of TIME_WAIT sockets", &[]),
+    ("# Enable reuse of TIME_WAIT sockets (important)", &[]),
     // Right for who connects: tcp_twsk_unique() is called by connect() alone, and timestamps are on by default.
     ("net.ipv4.tcp_tw_reuse = 1", &[]),
     ("# Increase bucket limit (how many TIME_WAIT can be kept)", &[]),
@@ -30,7 +30,7 @@ const TOPICS: &[Verdict] = &[
     ("net.ipv4.ip_local_port_range = 1024 65535", &["SC010"]),
     // From 4.4 on the listener's backlog bounds the request queue; with cookies on this is not looked at
     // (tcp_conn_request()).
-    ("# Increase SYN backlog (half-open queue)", &["SC015"]),
+    ("# Increase SYN backlog (half‑open queue)", &["SC015"]),
     ("net.ipv4.tcp_max_syn_backlog = 65535", &["SC003"]),
     ("# Increase accept queue size", &[]),
     // Above the 4096 of 5.4 and later. It caps what listen() asks for.
@@ -39,7 +39,7 @@ const TOPICS: &[Verdict] = &[
     // 1 + 2 + 4 s: measured, connect() gives up after 7 s.
     ("net.ipv4.tcp_syn_retries = 2", &["SC012"]),
     ("net.ipv4.tcp_synack_retries = 2", &["SC012"]),
-    ("# Enable SYN cookies to mitigate SYN floods", &[]),
+    ("# Enable SYN cookies to mitigate SYN‑Flood", &[]),
     // The default since before 3.10.
     ("net.ipv4.tcp_syncookies = 1", &["SC021"]),
     ("# TCP keepalive settings (effective only if SO_KEEPALIVE is set)", &[]),
@@ -50,14 +50,14 @@ const TOPICS: &[Verdict] = &[
     ("# Memory limits (values are in pages, usually 4 KB each)", &[]),
     // True of the unit. 524288 pages are 2 GiB, 3.1 % of 64 GiB; by default 6.25 % (tcp_init_mem()).
     ("net.ipv4.tcp_mem = 262144 524288 1048576", &["SC008"]),
-    ("# Per-socket receive buffer", &[]),
+    ("# Per‑socket receive buffer", &[]),
     // 6.18 goes up to 32 MiB by itself, and starts at 131072 (tcp_init()).
     ("net.ipv4.tcp_rmem = 4096 87380 16777216", &["SC004"]),
-    ("# Per-socket send buffer", &[]),
+    ("# Per‑socket send buffer", &[]),
     // The maximum is a raise of the default of 4 MiB; the start is four times the default of 16384.
     ("net.ipv4.tcp_wmem = 4096 65536 16777216", &["SC009"]),
     // They cap SO_RCVBUF and SO_SNDBUF of one socket (sock_setsockopt()).
-    ("# System-wide limits", &["SC015"]),
+    ("# System‑wide limits", &["SC015"]),
     // Not below tcp_rmem's maximum, and above the default of 4 MiB.
     ("net.core.rmem_max = 16777216", &[]),
     ("net.core.wmem_max = 16777216", &[]),
@@ -151,11 +151,15 @@ fn the_complete_example() {
 
 #[test]
 fn what_is_said_is_what_was_reviewed() {
-    let mut said = String::new();
-    for d in found(COMPLETE, &context()) {
-        let _ = writeln!(said, "{:2} {} {:8} {}", d.line, d.code, d.severity.name(), d.message);
-    }
-    insta::assert_snapshot!(said);
+    let said = |lines| {
+        let mut said = String::new();
+        for d in found(lines, &context()) {
+            let _ = writeln!(said, "{:2} {} {:8} {}", d.line, d.code, d.severity.name(), d.message);
+        }
+        said
+    };
+    insta::assert_snapshot!(said(COMPLETE));
+    insta::assert_snapshot!("single_topics", said(TOPICS));
 }
 
 /// On kernels and in roles that the example is pasted into.

@@ -80,6 +80,13 @@ fn broken_files_say_where() {
         (b"groups:\n- name: a\nrules:\n- alert: A\n  expr: up\n", "PR002", 3, 1),
         (b"groups:\n- name: a\n  rules: 5\n", "PR002", 3, 10),
         (b"groups:\n- name: a\n- name: a\n", "PR002", 3, 9),
+        // As a page without indentation gives it: the second rule stands among the keys of the first.
+        (
+            b"groups:\n- name: a\nrules:\n- alert: A\nexpr: up > 1\nfor: 5m\n- alert: B\nexpr: up\n",
+            "PR001",
+            7,
+            3,
+        ),
         (b"groups:\n- name: a\n  rules:\n  - alert: A\n    expr: ''\n", "PR002", 4, 5),
         (b"groups:\n- name: a\n  rules:\n  - alert:\n    expr: up\n", "PR002", 4, 5),
         (b"groups:\n- name: a\n  rules:\n  - alert: A\n    expr: |\n      up >\n", "PR003", 6, 7),

@@ -224,6 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn what_so_rcvbuf_may_ask_for_is_held_against_autotuning() {
+        let text = "net.ipv4.tcp_rmem = 4096 131072 67108864\nnet.core.rmem_max = 16777216\n";
+        let d = the("SC010", lint(text));
+        assert!(d.line == 2 && d.message.contains("16777216 bytes at most, others 67108864"), "{d:?}");
+        let text = "net.ipv4.tcp_wmem = 4096 16384 67108864\nnet.core.wmem_max = 16777216\n";
+        assert!(the("SC010", lint(text)).message.contains("SO_SNDBUF"));
+        for fine in [
+            "net.ipv4.tcp_rmem = 4096 131072 67108864\nnet.core.rmem_max = 67108864\n",
+            // Autotuning does not look at rmem_max, and nothing is said of what nobody set.
+            "net.ipv4.tcp_rmem = 4096 131072 67108864\n",
+            "net.core.rmem_max = 16777216\n",
+        ] {
+            assert!(!codes(&lint(fine)).contains(&"SC010".to_owned()), "{fine}");
+        }
+    }
+
+    #[test]
     fn numbers_must_rise_and_tables_have_buckets() {
         assert!(
             the("SC010", lint("net.ipv4.tcp_wmem = 8192 4096 33554432\n"))
