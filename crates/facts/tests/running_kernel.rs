@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::ErrorKind;
 
+use linger_facts::metrics::{GROUPS, TCP_FIELDS, metric, no_such_metric};
 use linger_facts::{DefaultValue, Scope, Version, counters, sysctls};
 use rustix::thread::UnshareFlags;
 
@@ -119,5 +120,52 @@ fn sockstat_has_its_fields() {
     let line = text.lines().find_map(|l| l.strip_prefix("TCP:")).expect("a TCP line");
     for c in counters().filter(|c| c.name.starts_with("sockstat.TCP.")) {
         assert!(line.split_whitespace().any(|word| word == c.short()), "{} is not in {line:?}", c.name);
+    }
+}
+
+/// `Tcp` and `ActiveOpens`, for every field of `/proc/net/snmp` and `netstat`. Both have a line of names before each of
+/// numbers.
+fn netstat_fields() -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for file in ["/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"] {
+        let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{file}: every kernel has it: {e}"));
+        for line in text.lines().step_by(2) {
+            let (group, names) = line.split_once(':').unwrap_or_else(|| panic!("{file}: {line:?}"));
+            fields.extend(names.split_whitespace().map(|name| (group.to_owned(), name.to_owned())));
+        }
+    }
+    fields
+}
+
+#[test]
+fn node_exporter_has_every_tcp_field_that_is_named() {
+    let fields = netstat_fields();
+    let tcp: Vec<&str> = fields.iter().filter(|(group, _)| group == "Tcp").map(|(_, f)| f.as_str()).collect();
+    assert_eq!(tcp, TCP_FIELDS);
+    for (group, _) in &fields {
+        assert!(GROUPS.contains(&group.as_str()), "{group}");
+    }
+}
+
+#[test]
+fn no_field_of_this_kernel_is_said_not_to_exist() {
+    for (group, field) in netstat_fields() {
+        let name = format!("node_netstat_{group}_{field}");
+        assert_eq!(no_such_metric(&name), None, "{name}");
+    }
+    // A kernel without IPv6, or with it switched off, has no sockstat6.
+    for (file, optional) in [("sockstat", false), ("sockstat6", true)] {
+        let path = format!("/proc/thread-self/net/{file}");
+        let text = match fs::read_to_string(&path) {
+            Err(e) if optional && e.kind() == ErrorKind::NotFound => continue,
+            text => text.unwrap_or_else(|e| panic!("{path}: {e}")),
+        };
+        for (protocol, fields) in text.lines().filter_map(|l| l.split_once(':')) {
+            for field in fields.split_whitespace().step_by(2) {
+                let name = format!("node_sockstat_{protocol}_{field}");
+                assert_eq!(no_such_metric(&name), None, "{file}: {name}");
+                assert_eq!(metric(&name).map(|m| m.name), Some(name.as_str()), "{file}");
+            }
+        }
     }
 }
