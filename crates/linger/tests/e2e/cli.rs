@@ -372,7 +372,10 @@ impl Public {
         let public = Public { folder };
         let everybody = || std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(public.folder.path(), everybody()).unwrap();
-        std::fs::copy(LINGER, public.program()).unwrap();
+        // Copied by a process of its own: a child that another test is just starting would hold the copy open for writing, and
+        // then it cannot be run (ETXTBSY).
+        let copied = finish(Command::new("cp").arg(LINGER).arg(public.program()));
+        assert_eq!(copied.status, Some(0), "{copied:?}");
         std::fs::set_permissions(public.program(), everybody()).unwrap();
         public
     }
