@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+mod figures;
 pub mod groups;
 pub mod ports;
 pub mod record;
@@ -12,6 +13,7 @@ mod state;
 pub mod window;
 
 pub use aggregate::{Aggregator, SocketTable};
+pub use figures::thousands;
 pub use groups::Groups;
 pub use ports::PortRange;
 pub use record::{Addr, SocketRecord};

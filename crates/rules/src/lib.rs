@@ -24,6 +24,7 @@ pub mod time_wait;
 pub use config::{Config, UnknownSetting};
 pub use evaluate::{Selection, evaluate};
 pub use headroom::headroom;
+pub use linger_model::thousands;
 
 use linger_facts::cookbook::{self, ProcessHint, Recipe, Step, Symptom};
 use linger_model::aggregate::ProcessIndex;
@@ -413,19 +414,6 @@ impl FindingExt for Finding {
     }
 }
 
-/// `1,234,567`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// `1 socket`, `2,000 sockets`, `4 listening addresses`, `3 entries`.
 pub fn counted(n: u64, one: &str) -> String {
     if n == 1 {
@@ -501,7 +489,6 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(
             (counted(1, "socket"), counted(2000, "socket")),
             ("1 socket".into(), "2,000 sockets".into())

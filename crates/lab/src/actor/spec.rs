@@ -33,6 +33,17 @@ impl ActorSpec {
         }
     }
 
+    /// Its kind, as in a scenario's file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ActorSpec::Client(_) => "client",
+            ActorSpec::Server(_) => "server",
+            ActorSpec::Bound(_) => "bound",
+            ActorSpec::Sockets(_) => "sockets",
+            ActorSpec::Program(_) => "program",
+        }
+    }
+
     pub(crate) fn nofile(&self) -> Option<u64> {
         match self {
             ActorSpec::Client(spec) => spec.nofile,

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use linger_model::snapshot::Counters;
+use linger_wire::procnet;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 use super::{Measured, Verdict};
@@ -161,32 +163,20 @@ fn read(host: &Host, file: &str) -> Result<String, Error> {
     host.run(|| std::fs::read_to_string(&path))?.map_err(failed(host, "read", format!("/proc/net/{file}")))
 }
 
+fn malformed(what: &'static str) -> impl FnOnce(linger_wire::Malformed) -> Error {
+    move |error| Error::Malformed { what, text: format!("/proc/net/{what}"), why: error.to_string() }
+}
+
 /// How many timewait sockets the host has, FIN_WAIT2's among them: `tw` of sockstat.
 pub(super) fn timewaits(host: &Host) -> Result<u64, Error> {
-    let text = read(host, "sockstat")?;
-    timewaits_of(&text).ok_or_else(|| Error::Malformed {
-        what: "sockstat",
-        text,
-        why: "no number of timewait sockets is in it".into(),
-    })
+    Ok(procnet::sockstat(&read(host, "sockstat")?, None).map_err(malformed("sockstat"))?.tw)
 }
 
-fn timewaits_of(sockstat: &str) -> Option<u64> {
-    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
-    let mut words = line.split_ascii_whitespace();
-    words.find(|word| *word == "tw")?;
-    words.next()?.parse().ok()
-}
-
-/// A counter of the host's `/proc/net/netstat`; 0 on a kernel that has none of this name.
+/// A counter of TcpExt in the host's `/proc/net/netstat`; 0 on a kernel that has none of this name.
 pub(super) fn counter(host: &Host, name: &str) -> Result<u64, Error> {
-    Ok(counter_of(&read(host, "netstat")?, name).unwrap_or(0))
-}
-
-fn counter_of(netstat: &str, name: &str) -> Option<u64> {
-    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
-    let at = lines.next()?.split_ascii_whitespace().position(|word| word == name)?;
-    lines.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
+    let mut counters = Counters::new();
+    procnet::counter_pairs(&read(host, "netstat")?, &mut counters).map_err(malformed("netstat"))?;
+    Ok(counters.get(&format!("TcpExt.{name}")).copied().unwrap_or(0))
 }
 
 /// The host's sockets in a state with this local port.
@@ -248,37 +238,12 @@ impl std::fmt::Display for Life {
     }
 }
 
-/// 28232 → 28,232.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn files_are_read_by_name() {
-        let sockstat = "sockets: used 11\nTCP: inuse 1 orphan 0 tw 42 alloc 1 mem 208\nUDP: inuse 0 mem 0\n";
-        assert_eq!(timewaits_of(sockstat), Some(42));
-        assert_eq!(timewaits_of("UDP: inuse 0 tw 3\n"), None);
-        let netstat = "TcpExt: SyncookiesSent TW\nTcpExt: 3 17\nIpExt: TW\nIpExt: 9\n";
-        assert_eq!(counter_of(netstat, "TW"), Some(17));
-        assert_eq!(counter_of(netstat, "TWRecycled"), None);
-    }
-
-    #[test]
-    fn figures_are_written() {
-        let written: Vec<String> = [0, 999, 1_000, 28_232, 1_000_000].map(grouped).into();
-        assert_eq!(written, ["0", "999", "1,000", "28,232", "1,000,000"]);
+    fn lives_are_written() {
         assert_eq!(Life { seconds: 60.04, goes_on: false }.to_string(), "60.0 s");
         assert_eq!(Life { seconds: 130.0, goes_on: true }.to_string(), "more than 130.0 s");
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::kit::{
-    Lab, NAMESPACES, PATIENCE, VETH, connect, grouped, is_out_of_ports, listen, loopback, try_connect,
-};
+use linger_model::thousands;
+
+use super::kit::{Lab, NAMESPACES, PATIENCE, VETH, connect, is_out_of_ports, listen, loopback, try_connect};
 use super::{Measured, Myth, Verdict};
 use crate::socket::reset_on_close;
 use crate::{Bound, Client, Close, Error, Server, World};
@@ -53,10 +53,10 @@ fn per_host(lab: &Lab) -> Result<Measured, Error> {
     let mut text = format!(
         "{} connections at a time from one address with {used} local ports, to {DESTINATIONS} destination ports; {refused} \
          of {DESTINATIONS} beyond them met EADDRNOTAVAIL",
-        grouped(established)
+        thousands(established)
     );
     if let Some(usual) = size(&usual) {
-        text.push_str(&format!("; a new namespace has {} ports for each destination", grouped(usual)));
+        text.push_str(&format!("; a new namespace has {} ports for each destination", thousands(usual)));
     }
     let out_of_ports = outcome.errors.get("EADDRNOTAVAIL").unwrap_or(&0);
     if outcome.succeeded + out_of_ports < wanted || established < outcome.succeeded {

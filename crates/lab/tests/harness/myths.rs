@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::common::{launcher, world};
 use linger_lab::myths::{self, Verdict};
@@ -54,8 +54,9 @@ fn every_belief_is_measured() {
     let verdicts: Vec<(&str, Verdict)> = results.iter().map(|result| (result.name, result.verdict)).collect();
     assert_eq!(verdicts, EXPECTED);
     assert_eq!(told.into_inner().unwrap().len(), EXPECTED.len());
-    // Side by side: little longer than the longest, which waits for a minute.
-    assert!(taken < Duration::from_secs(120), "{taken:?}");
+    // Side by side, however slow this machine is: several wait for a minute.
+    let one_by_one: f64 = results.iter().map(|result| result.seconds_taken).sum();
+    assert!(taken.as_secs_f64() < one_by_one / 2.0, "{taken:?} for what takes {one_by_one:.1} s one by one");
 }
 
 #[test]

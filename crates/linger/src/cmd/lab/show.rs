@@ -258,19 +258,13 @@ fn topology(scenario: &Scenario) -> Vec<ShowHost> {
             .filter(|(_, part)| part.host == *name)
             .map(|(actor, part)| ShowActor {
                 name: actor.clone(),
-                kind: kind(&part.spec),
+                kind: part.spec.kind().to_owned(),
                 does: does(&part.spec),
                 is_late: part.is_late,
             })
             .collect(),
     };
     scenario.hosts.iter().map(host).collect()
-}
-
-/// The kind of an actor, as it is written in a file.
-fn kind(spec: &ActorSpec) -> String {
-    let value = serde_json::to_value(spec).unwrap_or_default();
-    value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("actor").to_owned()
 }
 
 /// What an actor does, in words.
