@@ -38,6 +38,27 @@ pub const SERVERS: &[&str] = &["nginx", "haproxy", "redis-server"];
 const LISTENING: u64 = 1;
 const ESTABLISHED: u64 = 6;
 
+/// What most have in common.
+const PLAIN: Check = Check { name: "", seconds: 60, command: "", programs: &[], expect: succeeds };
+
+/// A scenario, with the programs that it needs, when the steps before it have left no orphans: the kernel counts those of
+/// the whole machine.
+macro_rules! alone {
+    ($name:literal $(, $program:literal)*) => {
+        Check {
+            name: concat!("lab-", $name),
+            command: concat!(
+                "until grep -q ' orphan 0 ' /proc/net/sockstat; do sleep 0.5; done
+                linger lab run ",
+                $name,
+                " --in-disposable-vm"
+            ),
+            programs: &[$($program),*],
+            ..PLAIN
+        }
+    };
+}
+
 /// In the order in which they run; each finds what those before it have left.
 pub const PLAN: &[Check] = &[
     Check {
@@ -49,15 +70,12 @@ pub const PLAN: &[Check] = &[
                 (sleep 100000 | nc 127.0.0.1 8080) >/dev/null 2>&1 &
             done
             until [ $(cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 01 0') = 6 ]; do sleep 0.1; done",
-        programs: &[],
-        expect: succeeds,
+        ..PLAIN
     },
     // No module is there, and none can be had.
     Check {
         name: "check-proc-net-tcp",
-        seconds: 60,
         command: "linger check --format json",
-        programs: &[],
         expect: |outcome, release| {
             let report = healthy(outcome, release, "proc_net_tcp")?;
             let unknown = report["unknown"].to_string();
@@ -66,12 +84,11 @@ pub const PLAN: &[Check] = &[
             }
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "states-proc-net-tcp",
-        seconds: 60,
         command: "linger states --format json",
-        programs: &[],
         expect: |outcome, _| {
             let told = json(outcome)?;
             ensure!(
@@ -80,30 +97,27 @@ pub const PLAN: &[Check] = &[
             );
             counted(&told["states"])
         },
+        ..PLAIN
     },
     Check {
         name: "listeners-proc-net-tcp",
-        seconds: 60,
         command: "linger listeners --format json",
-        programs: &[],
         expect: |outcome, _| {
             let told = listener(outcome)?;
             ensure!(told["limit"].is_null(), "/proc/net/tcp has no limit of an accept queue: {told}");
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "modprobe-tcp_diag",
         seconds: 20,
         command: "modprobe tcp_diag",
-        programs: &[],
-        expect: succeeds,
+        ..PLAIN
     },
     Check {
         name: "check-sock_diag",
-        seconds: 60,
         command: "linger check --format json",
-        programs: &[],
         expect: |outcome, release| {
             let report = healthy(outcome, release, "sock_diag")?;
             ensure!(
@@ -112,49 +126,44 @@ pub const PLAN: &[Check] = &[
             );
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "states-sock_diag",
-        seconds: 60,
         command: "linger states --format json",
-        programs: &[],
         expect: |outcome, _| counted(&json(outcome)?["states"]),
+        ..PLAIN
     },
     Check {
         name: "ports-sock_diag",
-        seconds: 60,
         command: "linger ports --format json",
-        programs: &[],
         expect: |outcome, _| {
             let told = json(outcome)?;
             let port = &told["ports"][0];
             ensure!(port["used"] == 3 && port["dport"] == 8080, "not 3 ports towards 8080: {told}");
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "listeners-sock_diag",
-        seconds: 60,
         command: "linger listeners --format json",
-        programs: &[],
         expect: |outcome, _| {
             let told = listener(outcome)?;
             ensure!(told["limit"].is_u64(), "no limit of its accept queue: {told}");
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "modprobe-conntrack",
         seconds: 20,
         command: "modprobe nf_conntrack_netlink",
-        programs: &[],
-        expect: succeeds,
+        ..PLAIN
     },
     Check {
         name: "check-conntrack",
-        seconds: 60,
         command: "linger check --format json",
-        programs: &[],
         expect: |outcome, release| {
             let report = healthy(outcome, release, "sock_diag")?;
             ensure!(
@@ -163,18 +172,18 @@ pub const PLAN: &[Check] = &[
             );
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "facts",
-        seconds: 60,
         command: "running_kernel --test-threads=1 --show-output",
-        programs: &[],
         expect: |outcome, _| {
             succeeds(outcome, "")?;
             ensure!(outcome.stdout.contains("sysctls compared on"), "nothing was compared");
             ensure!(!outcome.stdout.contains("SKIPPED"), "something was skipped");
             Ok(())
         },
+        ..PLAIN
     },
     // What the lab's scenarios build on.
     Check {
@@ -195,12 +204,11 @@ pub const PLAN: &[Check] = &[
 END
             nft list ruleset && nft flush ruleset",
         programs: &["nft"],
-        expect: succeeds,
+        ..PLAIN
     },
     // A rule that asks for the state of connections has the kernel track them.
     Check {
         name: "check-tracked",
-        seconds: 60,
         command:
             "nft 'table inet track { chain in { type filter hook input priority 0; ct state new counter; }; }' || exit
             echo | nc 127.0.0.1 8080 >/dev/null
@@ -220,12 +228,12 @@ END
             );
             Ok(())
         },
+        ..PLAIN
     },
     Check {
         name: "lab-myths",
         seconds: 120,
         command: "linger lab myths --format json",
-        programs: &["nft"],
         expect: |outcome, release| {
             let report = serde_json::from_str::<Value>(&outcome.stdout).context("no JSON")?;
             ensure!(report["kernel"] == release, "the report is about kernel {}", report["kernel"]);
@@ -239,6 +247,7 @@ END
             ensure!(myths.len() >= 16, "only {} myths", myths.len());
             succeeds(outcome, "")
         },
+        ..PLAIN
     },
     // Those that the emulated machine is fast enough for, one after the other: it has the speed of one slow processor.
     Check {
@@ -255,55 +264,15 @@ END
             done
             exit $status",
         programs: &["nft", "nginx", "haproxy", "redis-server"],
-        expect: succeeds,
+        ..PLAIN
     },
     // Those that change what is the whole machine's, one at a time.
-    Check {
-        name: "lab-conntrack-full",
-        seconds: 60,
-        command: "linger lab run conntrack-full --in-disposable-vm",
-        programs: &["nft"],
-        expect: succeeds,
-    },
-    Check {
-        name: "lab-conntrack-full-room",
-        seconds: 60,
-        command: "linger lab run conntrack-full-room --in-disposable-vm",
-        programs: &["nft"],
-        expect: succeeds,
-    },
-    Check {
-        name: "lab-memory-pressure",
-        seconds: 60,
-        command: "linger lab run memory-pressure --in-disposable-vm",
-        programs: &["nft"],
-        expect: succeeds,
-    },
-    Check {
-        name: "lab-memory-pressure-sized",
-        seconds: 60,
-        command: "linger lab run memory-pressure-sized --in-disposable-vm",
-        programs: &["nft"],
-        expect: succeeds,
-    },
-    Check {
-        name: "lab-orphans",
-        seconds: 60,
-        // Those of the steps before it count, too: the limit is the machine's.
-        command: "until grep -q ' orphan 0 ' /proc/net/sockstat; do sleep 0.5; done
-            linger lab run orphans --in-disposable-vm",
-        programs: &["nft"],
-        expect: succeeds,
-    },
-    Check {
-        name: "lab-orphans-room",
-        seconds: 60,
-        // Those of the steps before it count, too: the limit is the machine's.
-        command: "until grep -q ' orphan 0 ' /proc/net/sockstat; do sleep 0.5; done
-            linger lab run orphans-room --in-disposable-vm",
-        programs: &["nft"],
-        expect: succeeds,
-    },
+    alone!("conntrack-full", "nft"),
+    alone!("conntrack-full-room", "nft"),
+    alone!("memory-pressure"),
+    alone!("memory-pressure-sized"),
+    alone!("orphans"),
+    alone!("orphans-room"),
 ];
 
 fn succeeds(outcome: &Outcome, _: &str) -> Result<()> {
