@@ -8,7 +8,7 @@ use linger_netns::{Netns, Origin, run_in};
 use crate::Error;
 
 /// The file of a network sysctl, from `net.ipv4.tcp_tw_reuse` or `net/ipv4/conf/eth0.100/forwarding`.
-fn path(key: &str) -> Result<PathBuf, Error> {
+pub(crate) fn path(key: &str) -> Result<PathBuf, Error> {
     let malformed =
         |why: &str| Error::Malformed { what: "sysctl", text: key.to_owned(), why: why.to_owned() };
     // As sysctl(8): the first separator decides which of the two it is.

@@ -380,7 +380,7 @@ impl TcpSocket {
     }
 }
 
-fn address(text: &str) -> Result<IpAddr, Error> {
+pub(crate) fn address(text: &str) -> Result<IpAddr, Error> {
     IpAddr::from_str(text).map_err(|error| Error::Malformed {
         what: "address",
         text: text.to_owned(),
@@ -388,7 +388,7 @@ fn address(text: &str) -> Result<IpAddr, Error> {
     })
 }
 
-fn cidr(text: &str) -> Result<(IpAddr, u8), Error> {
+pub(crate) fn cidr(text: &str) -> Result<(IpAddr, u8), Error> {
     let malformed = |why: &str| Error::Malformed {
         what: "address with prefix length",
         text: text.to_owned(),

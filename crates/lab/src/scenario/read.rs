@@ -1,15 +1,17 @@
 //! From a TOML file to a [`Scenario`]: twin laid over it, parameters filled in, everything checked before anything runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use super::ranges;
 use super::{ActorPart, Expect, HostSpec, Limits, LinkEnd, LinkSpec, Metric, Phase, Scenario};
-use crate::{ActorSpec, Behaviour, Error};
+use crate::world::{address, cidr};
+use crate::{ActorSpec, Behaviour, Bound, Client, Error, Program, Server, Sockets, sysctl};
 
 /// The largest file that is read, bytes.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -298,7 +300,7 @@ fn build(
                 *values = ranges::expanded(values);
             }
         }
-        let spec: ActorSpec = Value::Table(table).try_into().map_err(|e| wrong(&one_line(&e)))?;
+        let spec = actor_spec(table).map_err(|why| wrong(&why))?;
         actors.push((actor, ActorPart { host, is_late, spec }));
     }
     let mut links = Vec::new();
@@ -316,6 +318,7 @@ fn build(
         look: file.look.trim().to_owned(),
         source: file.source,
         params: params.into_iter().collect(),
+        set: adjust.sysctls.clone(),
         limits: file.limits,
         machine: file.machine,
         hosts,
@@ -325,6 +328,66 @@ fn build(
         expect: file.expect,
         name,
     })
+}
+
+/// What an actor does. It is read as its kind alone, so that an error names the key.
+fn actor_spec(mut table: Table) -> Result<ActorSpec, String> {
+    fn of<T: DeserializeOwned + Into<ActorSpec>>(table: Table) -> Result<ActorSpec, String> {
+        Value::Table(table).try_into::<T>().map(Into::into).map_err(|error| one_line(&error))
+    }
+    let is_endpoint: fn(&str) -> bool = |text| text.parse::<SocketAddr>().is_ok();
+    let is_ip: fn(&str) -> bool = |text| text.parse::<IpAddr>().is_ok();
+    let endpoint = "an address with a port, such as \"10.77.0.2:80\"";
+    let lists = [
+        ("targets", is_endpoint, endpoint),
+        ("listen", is_endpoint, endpoint),
+        ("ready", is_endpoint, endpoint),
+        ("sources", is_ip, "an address, such as \"10.77.0.2\""),
+    ];
+    for (key, is_right, right) in lists {
+        let values = table.get(key).and_then(Value::as_array);
+        if let Some(wrong) = values.into_iter().flatten().find(|it| !it.as_str().is_some_and(is_right)) {
+            return Err(format!("{key}: {wrong} must be {right}"));
+        }
+    }
+    let kinds = "\"client\", \"server\", \"bound\", \"sockets\" or \"program\"";
+    let Some(kind) = table.remove("kind") else { return Err(format!("`kind` is missing: {kinds}")) };
+    match kind.as_str() {
+        Some("client") => of::<Client>(table),
+        Some("server") => of::<Server>(table),
+        Some("bound") => of::<Bound>(table),
+        Some("sockets") => of::<Sockets>(table),
+        Some("program") => of::<Program>(table),
+        _ => Err(format!("kind: {kind} must be {kinds}")),
+    }
+}
+
+/// What can be told of a host without making it.
+fn check_host(scenario: &Scenario, name: &str, spec: &HostSpec) -> Result<(), Error> {
+    spec.sysctl.keys().try_for_each(|key| sysctl::path(key).map(drop))?;
+    for (device, addresses) in &spec.address {
+        check_device(scenario, name, device)?;
+        addresses.iter().try_for_each(|text| cidr(text).map(drop))?;
+    }
+    for (network, via) in &spec.route {
+        if network != "default" {
+            cidr(network)?;
+        }
+        address(via)?;
+    }
+    Ok(())
+}
+
+/// Whether a host has an interface.
+fn check_device(scenario: &Scenario, host: &str, device: &str) -> Result<(), Error> {
+    let ends = scenario.links.iter().flat_map(|link| [&link.a, &link.b]);
+    let links = ends.filter(|end| end.host == host).count();
+    let mut known = (0..links).map(|nth| format!("eth{nth}")).chain(["lo".to_owned()]);
+    if known.clone().any(|it| it == device) {
+        return Ok(());
+    }
+    let why = format!("{host} has {}", known.by_ref().collect::<Vec<_>>().join(", "));
+    Err(Error::Malformed { what: "interface", text: device.to_owned(), why })
 }
 
 /// What can be told without running it.
@@ -353,11 +416,14 @@ fn check(scenario: &Scenario) -> Result<(), Error> {
             return wrong(format!("links: {} is linked with itself", link.a.host));
         }
         for end in [&link.a, &link.b] {
-            let ip = end.address.split('/').next().and_then(|it| it.parse::<IpAddr>().ok());
-            if ip.is_some_and(|ip| !is_private(ip)) {
+            let (ip, _) = match cidr(&end.address) {
+                Ok(cidr) => cidr,
+                Err(error) => return wrong(format!("links: {error}")),
+            };
+            if !is_private(ip) {
                 return wrong(format!("links: {} {PRIVATE}", end.address));
             }
-            if ip.is_some_and(|ip| !taken.insert(ip)) {
+            if !taken.insert(ip) {
                 return wrong(format!("links: {} is given twice", end.address));
             }
         }
@@ -365,13 +431,22 @@ fn check(scenario: &Scenario) -> Result<(), Error> {
     for (_, part) in &scenario.actors {
         host(&part.host)?;
     }
+    for (name, spec) in &scenario.hosts {
+        if let Err(error) = check_host(scenario, name, spec) {
+            return wrong(format!("host.{name}: {error}"));
+        }
+    }
     for phase in &scenario.phases {
+        let in_phase = |error: Error| malformed(&scenario.name, &format!("phase {:?}: {error}", phase.name));
         phase.sysctl.keys().chain(phase.nft.keys()).try_for_each(|name| host(name))?;
+        let mut keys = phase.sysctl.values().flat_map(BTreeMap::keys);
+        keys.try_for_each(|key| sysctl::path(key).map(drop)).map_err(in_phase)?;
         for device in phase.link_down.iter().chain(&phase.link_up) {
-            let Some((name, _)) = device.split_once(':') else {
+            let Some((name, device)) = device.split_once(':') else {
                 return wrong(format!("{device:?}: an interface is written as \"client:eth0\""));
             };
             host(name)?;
+            check_device(scenario, name, device).map_err(in_phase)?;
         }
         for name in phase.release.iter().chain(&phase.stop) {
             actor(name, None)?;
