@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an actor did.
@@ -40,7 +41,7 @@ impl Outcome {
 }
 
 /// How long something took, in ms; the percentiles are at most 1/16 too high.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// Half took no longer.
     pub p50: f64,

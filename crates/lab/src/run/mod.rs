@@ -16,7 +16,7 @@ pub use machine::{Machine, admit};
 pub use report::{ActorReport, Expectation, Found, HostReport, RUN_SCHEMA, RunReport, StateSeries};
 use watch::Watch;
 
-use crate::scenario::{Check, Condition, Metric, Phase, Scenario, plain};
+use crate::scenario::{Check, Condition, Metric, Phase, Reached, Scenario, plain};
 use crate::{Actor, ActorSpec, Error, Host, Launcher, Outcome, World};
 
 /// How long an actor may take to be ready or to end: programs such as nginx included, on a slow machine.
@@ -91,7 +91,9 @@ pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Erro
     let _machine = machine::Settings::apply(scenario, options.is_disposable)?;
     let world = build(scenario)?;
     let hosts = world.hosts();
-    let watch = Watch::start(&hosts, &scenario.limits, options.observer)?;
+    // What changes these limits is about passing them.
+    let of_machine = if scenario.machine.is_empty() { machine::Shared::read() } else { None };
+    let watch = Watch::start(&hosts, &scenario.limits, of_machine, options.observer)?;
     let mut stage = Stage {
         scenario,
         options,
@@ -101,6 +103,7 @@ pub fn run(scenario: &Scenario, options: &Options<'_>) -> Result<RunReport, Erro
         actors: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         watch,
+        reached: Vec::new(),
         missed: Vec::new(),
     };
     for condition in scenario.phases.iter().flat_map(|phase| &phase.until) {
@@ -182,6 +185,8 @@ struct Stage<'a> {
     /// Of actors that have ended; in the end, of all.
     outcomes: BTreeMap<&'a str, Outcome>,
     watch: Watch,
+    /// How far it was when each phase's waits were over.
+    reached: Vec<Reached>,
     /// What phases waited for in vain.
     missed: Vec<Expectation>,
 }
@@ -238,7 +243,16 @@ impl<'a> Stage<'a> {
         }
         // What does not come about in the scenario's time is told at the end; a setting may well prevent it.
         let is_late = || self.watch.elapsed().as_secs_f64() > self.scenario.limits.seconds;
-        self.wait(tell, || Ok(is_late() || self.missed(phase)?.is_empty()))?;
+        let is_over = || {
+            let is_there = match &phase.as_far_as {
+                Some(other) => self.is_as_far(phase, other)?,
+                None => self.missed(phase)?.is_empty() || self.is_in_vain(phase)?,
+            };
+            Ok(is_there || is_late())
+        };
+        self.wait(tell, is_over)?;
+        let reached = self.reached(phase)?;
+        self.reached.push(reached);
         let missed = self.missed(phase)?;
         self.missed.extend(missed);
         let held = Instant::now();
@@ -268,7 +282,8 @@ impl<'a> Stage<'a> {
         };
         for name in &phase.done {
             if !self.actor(name)?.is_done()? {
-                miss(format!("{name} is done"), None);
+                let tried = self.outcome(name)?.attempted;
+                miss(format!("{name}: attempted all it should"), Some(tried as f64));
             }
         }
         for condition in &phase.until {
@@ -278,6 +293,50 @@ impl<'a> Stage<'a> {
             }
         }
         Ok(missed)
+    }
+
+    /// How far the clients are.
+    fn reached(&self, phase: &Phase) -> Result<Reached, Error> {
+        let seconds = self.watch.elapsed().as_secs_f64();
+        let mut reached = Reached { phase: phase.name.clone(), seconds, ..Reached::default() };
+        for (name, part) in &self.scenario.actors {
+            if matches!(part.spec, ActorSpec::Client(_)) {
+                let outcome = self.outcome(name)?;
+                // Over kept connections a request is what a client tries.
+                reached.tried.insert(name.clone(), outcome.attempted.max(outcome.answered));
+            }
+        }
+        Ok(reached)
+    }
+
+    /// Whether it is as far as the run that this one is compared with.
+    fn is_as_far(&self, phase: &Phase, other: &Reached) -> Result<bool, Error> {
+        if self.watch.elapsed().as_secs_f64() < other.seconds {
+            return Ok(false);
+        }
+        for name in &phase.done {
+            if !self.actor(name)?.is_done()? {
+                return Ok(false);
+            }
+        }
+        let own = self.reached(phase)?.tried;
+        Ok(other.tried.iter().all(|(name, count)| own.get(name).is_some_and(|it| it >= count)))
+    }
+
+    /// Whether it waits for what a client has not done that has tried all it should.
+    fn is_in_vain(&self, phase: &Phase) -> Result<bool, Error> {
+        for condition in &phase.until {
+            let part = self.scenario.actor(&condition.subject);
+            let is_of_client = part.is_some_and(|it| matches!(it.spec, ActorSpec::Client(_)));
+            // What it holds may still be closed.
+            if is_of_client && !condition.metric.is_of_host() && condition.metric != Metric::Held {
+                let is_done = self.actors.get(condition.subject.as_str()).map_or(Ok(true), Actor::is_done)?;
+                if is_done && !condition.is_met_by(self.read(condition)?) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn wait(
@@ -404,8 +463,10 @@ impl<'a> Stage<'a> {
             as_expected,
             seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
             params: self.scenario.params.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
+            set: self.scenario.set.iter().cloned().collect(),
             hosts,
             actors,
+            phases: self.reached,
             expectations,
         })
     }

@@ -7,8 +7,8 @@ use linger_model::report::{Report, Severity};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::scenario::ActorPart;
-use crate::{ActorSpec, Outcome};
+use crate::scenario::{ActorPart, Reached};
+use crate::{Latency, Outcome};
 
 /// The version of the JSON of a run. It changes when a field changes its meaning or goes; fields may be added.
 pub const RUN_SCHEMA: u32 = 1;
@@ -30,10 +30,14 @@ pub struct RunReport {
     pub seconds: f64,
     /// Parameters with their values.
     pub params: BTreeMap<String, String>,
+    /// Sysctls that were set for this run, in every host or as `HOST:sysctl`; not those of the scenario itself.
+    pub set: BTreeMap<String, String>,
     /// Hosts, in the scenario's order.
     pub hosts: Vec<HostReport>,
     /// Actors, in the scenario's order.
     pub actors: Vec<ActorReport>,
+    /// Phases, in the scenario's order.
+    pub phases: Vec<Reached>,
     /// What was to be measured.
     pub expectations: Vec<Expectation>,
 }
@@ -101,6 +105,8 @@ pub struct ActorReport {
     pub answered: u64,
     /// Failures by errno.
     pub errors: BTreeMap<String, u64>,
+    /// How long connect() took where it succeeded; `null` where none did, and of those that do not connect.
+    pub connect_ms: Option<Latency>,
     /// Sockets held at the end.
     pub held: u64,
     /// Connections that were never given back.
@@ -125,25 +131,15 @@ impl ActorReport {
         ActorReport {
             name: name.to_owned(),
             host: part.host.clone(),
-            kind: kind(&part.spec).to_owned(),
+            kind: part.spec.kind().to_owned(),
             attempted: outcome.attempted,
             succeeded: outcome.succeeded,
             answered: outcome.answered,
             errors: outcome.errors.clone(),
+            connect_ms: outcome.connect_ms,
             held: outcome.held,
             leaked: outcome.leaked,
             seconds: (outcome.seconds * 10.0).round() / 10.0,
         }
-    }
-}
-
-/// The kind of an actor, as in its file.
-pub fn kind(spec: &ActorSpec) -> &'static str {
-    match spec {
-        ActorSpec::Client(_) => "client",
-        ActorSpec::Server(_) => "server",
-        ActorSpec::Bound(_) => "bound",
-        ActorSpec::Sockets(_) => "sockets",
-        ActorSpec::Program(_) => "program",
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use linger_model::{State, StateCounts};
 
+use super::machine::Shared as OfMachine;
 use super::{Observer, StateSeries};
 use crate::scenario::Limits;
 use crate::{Error, Host};
@@ -27,6 +28,8 @@ pub(super) struct Watch {
 struct Shared {
     hosts: Vec<Host>,
     limits: Limits,
+    /// What the machine shares, where the scenario keeps to its part of it.
+    of_machine: Option<OfMachine>,
     observer: &'static dyn Observer,
     start: Instant,
     is_over: AtomicBool,
@@ -45,11 +48,13 @@ impl Watch {
     pub(super) fn start(
         hosts: &[Host],
         limits: &Limits,
+        of_machine: Option<OfMachine>,
         observer: &'static dyn Observer,
     ) -> Result<Watch, Error> {
         let shared = Arc::new(Shared {
             hosts: hosts.to_vec(),
             limits: *limits,
+            of_machine,
             observer,
             start: Instant::now(),
             is_over: AtomicBool::new(false),
@@ -91,7 +96,7 @@ impl Watch {
             return Err(Error::Stopped { reason });
         }
         let (now, elapsed) = (self.sockets(), self.elapsed().as_secs_f64());
-        if now as f64 > sockets as f64 * 1.5 {
+        if now > sockets {
             let reason = format!("it has {now} sockets, and its scenario allows {sockets} (limits.sockets)");
             return Err(Error::Stopped { reason });
         }
@@ -168,7 +173,10 @@ impl Shared {
         };
         let look = self.hosts.iter().map(states).collect::<Result<Vec<_>, _>>()?;
         self.seen().looks.push(look);
-        Ok(())
+        match self.of_machine.and_then(|it| it.used_up()) {
+            Some(reason) => Err(Error::Stopped { reason }),
+            None => Ok(()),
+        }
     }
 }
 

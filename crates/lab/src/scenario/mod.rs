@@ -11,7 +11,8 @@ mod read;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use condition::{Comparison, Condition, Metric};
 pub use library::{find, library, source};
@@ -41,6 +42,8 @@ pub struct Scenario {
     pub source: Vec<String>,
     /// Parameters with their values, in the file's order.
     pub params: Vec<(String, toml::Value)>,
+    /// Sysctls that its user set ([`Adjust::sysctls`]); `hosts` has them, too.
+    pub set: Vec<(String, String)>,
     /// What it may use at most.
     pub limits: Limits,
     /// It changes settings that belong to the whole machine: only for one that is thrown away afterwards.
@@ -151,10 +154,25 @@ pub struct Phase {
     pub done: Vec<String>,
     /// Conditions that must hold before the phase goes on; the scenario's time limit bounds the wait.
     pub until: Vec<Condition>,
+    /// Instead of for the conditions it waits until this run is as far as another was, so that both have had the same
+    /// load and the same time. A file cannot say it.
+    #[serde(skip)]
+    pub as_far_as: Option<Reached>,
     /// Then wait so long, seconds.
     pub seconds: f64,
     /// Then run `linger check` in every host.
     pub check: Option<Check>,
+}
+
+/// How far a run was when the waits of a phase were over.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Reached {
+    /// The phase's name.
+    pub phase: String,
+    /// Since the beginning.
+    pub seconds: f64,
+    /// What each client had tried: connections, or requests over kept ones, whichever are more.
+    pub tried: BTreeMap<String, u64>,
 }
 
 /// How `linger check` is run.

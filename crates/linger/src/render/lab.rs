@@ -73,7 +73,7 @@ pub fn run_text(report: &RunReport, style: &Style, verbose: bool) -> String {
         wrap(&clean(&report.title), style.prose(), indent.min(24), indent)
     );
     let mut pieces = vec![format!("kernel {}", report.kernel), duration_exact(report.seconds)];
-    pieces.extend(report.params.iter().map(|(key, value)| format!("{key}={value}")));
+    pieces.extend(report.params.iter().chain(&report.set).map(|(key, value)| format!("{key}={value}")));
     let line = unbroken(&pieces, style.prose(), 2);
     let _ = writeln!(out, "  {}", style.paint(Tone::Faint, &line));
     actors(&mut out, &report.actors, style);
@@ -426,6 +426,7 @@ pub mod samples {
                 ("ports".to_owned(), "40000 40999".to_owned()),
                 ("rate".to_owned(), "600.0".to_owned()),
             ]),
+            set: BTreeMap::from([("client:net.ipv4.tcp_rmem".to_owned(), "4096 131072 6291456".to_owned())]),
             hosts: vec![
                 host(
                     "client",
@@ -451,6 +452,7 @@ pub mod samples {
                     succeeded: 1000,
                     answered: 1000,
                     errors: BTreeMap::from([("EADDRNOTAVAIL".to_owned(), 11_345)]),
+                    connect_ms: None,
                     held: 0,
                     leaked: 0,
                     seconds: 4.0,
@@ -463,11 +465,13 @@ pub mod samples {
                     succeeded: 0,
                     answered: 0,
                     errors: BTreeMap::new(),
+                    connect_ms: None,
                     held: 0,
                     leaked: 0,
                     seconds: 4.2,
                 },
             ],
+            phases: vec![],
             expectations: vec![
                 Expectation {
                     what: "client: peak time_wait >= 900".into(),
