@@ -2,6 +2,10 @@
 
 use crate::{Malformed, bytes};
 
+/// `NLM_F_REQUEST`.
+pub const REQUEST: u16 = 0x1;
+/// `NLM_F_REQUEST | NLM_F_ACK`.
+pub const REQUEST_ACK: u16 = 0x1 | 0x4;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 pub const REQUEST_DUMP: u16 = 0x1 | 0x300;
 /// `NLM_F_DUMP_INTR`: the table changed while it was dumped.

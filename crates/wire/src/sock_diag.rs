@@ -9,6 +9,11 @@ use linger_model::record::{Addr, Family, SkMem, SocketRecord, TcpInfo, Timer, Ti
 
 /// `TCPDIAG_GETSOCK`: the older request, which walks IPv4 and IPv6 in one pass.
 pub const TCPDIAG_GETSOCK: u16 = 18;
+/// `SOCK_DIAG_BY_FAMILY`: asks for one socket, or for those of one family.
+pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `SOCK_DESTROY` (since 4.5): ends one socket.
+pub const SOCK_DESTROY: u16 = 21;
+const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const FIXED: usize = 72;
@@ -51,6 +56,51 @@ pub fn request(states: u32, extensions: Extensions, filter: Option<&Filter>, seq
     let code = filter.map(Filter::encode).unwrap_or_default();
     let attributes: &[(u16, &[u8])] = if code.is_empty() { &[] } else { &[(REQ_BYTECODE, &code)] };
     netlink::encode(TCPDIAG_GETSOCK, netlink::REQUEST_DUMP, sequence, &fixed, attributes)
+}
+
+/// What a request about one socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum One {
+    /// To be told of it; the answer is for [`parse`].
+    Look,
+    /// To have it destroyed; the answer is an acknowledgement, or an errno.
+    Destroy,
+}
+
+/// Asks about the one socket with this record's addresses, ports, interface *and cookie*, which no other socket of the
+/// machine ever has, before or after.
+///
+/// `None` for a record without a cookie, such as one of `/proc/net/tcp`: the kernel's lookup would take whatever has the
+/// addresses, a listener if there is nothing else (`inet_diag_find_one_icsk()` in net/ipv4/inet_diag.c).
+pub fn one(what: One, socket: &SocketRecord, sequence: u32) -> Option<Vec<u8>> {
+    // INET_DIAG_NOCOOKIE, in both halves, means any socket; the kernel gives cookies from 1 on.
+    if matches!(socket.cookie, 0 | u64::MAX) {
+        return None;
+    }
+    // struct inet_diag_req_v2: family, protocol, ext, pad; states; id: ports, addresses, interface, cookie.
+    let mut fixed = [0u8; 56];
+    fixed[1] = IPPROTO_TCP;
+    fixed[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
+    fixed[8..10].copy_from_slice(&socket.sport.to_be_bytes());
+    fixed[10..12].copy_from_slice(&socket.dport.to_be_bytes());
+    for (at, addr) in [(12, socket.src), (28, socket.dst)] {
+        match socket.family {
+            Family::Ipv4 => fixed[at..at + 4].copy_from_slice(&addr.bytes()[12..]),
+            Family::Ipv6 => fixed[at..at + 16].copy_from_slice(addr.bytes()),
+        }
+    }
+    fixed[0] = match socket.family {
+        Family::Ipv4 => AF_INET,
+        Family::Ipv6 => AF_INET6,
+    };
+    fixed[44..48].copy_from_slice(&socket.ifindex.to_ne_bytes());
+    fixed[48..52].copy_from_slice(&(socket.cookie as u32).to_ne_bytes());
+    fixed[52..56].copy_from_slice(&((socket.cookie >> 32) as u32).to_ne_bytes());
+    let (kind, flags) = match what {
+        One::Look => (SOCK_DIAG_BY_FAMILY, netlink::REQUEST),
+        One::Destroy => (SOCK_DESTROY, netlink::REQUEST_ACK),
+    };
+    Some(netlink::encode(kind, flags, sequence, &fixed, &[]))
 }
 
 /// Reads one `struct inet_diag_msg` with its attributes.
@@ -190,6 +240,35 @@ mod tests {
         assert!(socket.is_minisocket() && socket.dst.to_string() == "10.0.0.2");
     }
 
+    /// What a request about one socket names, read as the kernel does.
+    fn named(request: &[u8]) -> (u16, u16, u8, u8, u64) {
+        let mut messages = netlink::Messages::new(request);
+        let Some(Ok(netlink::Message::Payload { kind, body, .. })) = messages.next() else {
+            panic!("{request:?}")
+        };
+        assert!(messages.next().is_none() && body.len() == 56);
+        let flags = bytes::u16(request, 6).expect("flags");
+        let cookie = bytes::u64(body, 48).expect("a cookie");
+        (kind, flags, body[0], body[1], cookie)
+    }
+
+    #[test]
+    fn a_request_about_one_socket_names_its_cookie() {
+        let socket = parse(&record(8, 0)).expect("a record");
+        let destroy = one(One::Destroy, &socket, 3).expect("a request");
+        assert_eq!(named(&destroy), (SOCK_DESTROY, 0x5, AF_INET, IPPROTO_TCP, socket.cookie));
+        // The same 48 bytes that the kernel told of the socket.
+        assert_eq!(destroy[16 + 8..16 + 56], record(8, 0)[4..52]);
+        let look = one(One::Look, &socket, 3).expect("a request");
+        assert_eq!(named(&look).0, SOCK_DIAG_BY_FAMILY);
+        assert_eq!(look[16..], destroy[16..]);
+        // Whatever has these addresses: that is never asked for.
+        for cookie in [0, u64::MAX] {
+            let nameless = SocketRecord { cookie, ..socket.clone() };
+            assert_eq!((one(One::Look, &nameless, 1), one(One::Destroy, &nameless, 1)), (None, None));
+        }
+    }
+
     #[test]
     fn a_bound_socket_that_is_closed_is_bound_inactive() {
         let mut bytes = record(7, 0);
@@ -226,6 +305,28 @@ mod tests {
         fn any_bytes_are_a_record_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = parse(&bytes);
             let _ = tcp_info(&bytes);
+        }
+
+        #[test]
+        fn what_the_kernel_told_of_a_socket_is_what_it_is_asked_for(
+            family in prop_oneof![Just(AF_INET), Just(AF_INET6)], state in 1u8..13,
+            id in prop::collection::vec(any::<u8>(), 48),
+        ) {
+            let mut told = record(state, 0);
+            told[0] = family;
+            told[4..52].copy_from_slice(&id);
+            if family == AF_INET {
+                told[12..24].fill(0);
+                told[28..40].fill(0);
+            }
+            let socket = parse(&told).expect("a record");
+            match one(One::Destroy, &socket, 1) {
+                Some(asked) => {
+                    prop_assert_eq!(&asked[16 + 8..], &told[4..52]);
+                    prop_assert_eq!(asked[16], family);
+                }
+                None => prop_assert!(matches!(socket.cookie, 0 | u64::MAX)),
+            }
         }
 
         #[test]
