@@ -4,7 +4,7 @@ use crate::workspace::{Workspace, host_triple};
 use crate::{generated, sh};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -19,6 +19,11 @@ pub struct Args {}
 
 /// Files of the repository that go beside the binary, where they exist.
 const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// What systemd runs at boot.
+const UNIT: &str = "linger-tune-recover.service";
+/// The folder of units, in the repository.
+const UNITS: &str = "crates/linger/systemd";
 
 pub fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     let triple = host_triple()?;
@@ -46,6 +51,9 @@ pub fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     for document in DOCUMENTS.iter().filter(|document| workspace.root.join(document).is_file()) {
         generated::copy(&workspace.root.join(document), &folder.join(document))?;
     }
+    let unit = folder.join("systemd").join(UNIT);
+    generated::copy(&workspace.root.join(UNITS).join(UNIT), &unit)?;
+    unit_works(&unit, &binary, &dist.join("tmp/unit"))?;
     settle(&folder, epoch)?;
 
     let archive = tar_gz(&dist, &name, epoch)?;
@@ -119,6 +127,36 @@ fn is_version(printed: &str, version: &str) -> Result<()> {
     Ok(())
 }
 
+/// Its command line is one of this binary's, and systemd takes it where systemd-analyze is there to ask.
+fn unit_works(unit: &Path, binary: &Path, folder: &Path) -> Result<()> {
+    let text = fs::read_to_string(unit).with_context(|| format!("{}", unit.display()))?;
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+    let [command] = commands.as_slice() else { bail!("{UNIT} has {} commands, not one", commands.len()) };
+    let Some(arguments) = command.strip_prefix("/usr/bin/linger ") else {
+        bail!("{UNIT} starts {command}, and the package has /usr/bin/linger")
+    };
+    let nothing = folder.join("none");
+    sh::output(
+        Command::new(binary)
+            .args(arguments.split_whitespace())
+            .args(["--dry-run", "--state-dir"])
+            .arg(&nothing),
+    )
+    .with_context(|| format!("{UNIT}: linger does not take `{arguments}`"))?;
+    if sh::which("systemd-analyze").is_none() {
+        println!("SKIPPED: that systemd takes {UNIT}; systemd-analyze is missing");
+        return Ok(());
+    }
+    // With a program that is there.
+    fs::create_dir_all(folder)?;
+    let tried = folder.join(UNIT);
+    fs::write(&tried, text.replace("/usr/bin/linger ", &format!("{} ", binary.display())))?;
+    sh::output(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&tried))
+        .with_context(|| format!("systemd does not take {UNIT}"))?;
+    println!("{UNIT}: linger and systemd take it");
+    Ok(())
+}
+
 /// The time that everything bears: told from outside, the commit's, or that of no commit at all.
 fn epoch(workspace: &Workspace) -> u64 {
     let told = std::env::var("SOURCE_DATE_EPOCH").ok();
@@ -132,6 +170,10 @@ fn epoch(workspace: &Workspace) -> u64 {
 
 /// Gives a tree the modes and times that it has wherever it is built.
 fn settle(path: &Path, epoch: u64) -> Result<()> {
+    if path.is_symlink() {
+        // It has no mode; dpkg-deb gives it the time.
+        return Ok(());
+    }
     if path.is_dir() {
         for entry in fs::read_dir(path)? {
             settle(&entry?.path(), epoch)?;
@@ -176,6 +218,7 @@ const DEB_PLACES: &[(&str, &str)] = &[
     ("schema", "usr/share/doc/linger/schema"),
     ("rules.md", "usr/share/doc/linger/rules.md"),
     ("linger.toml", "usr/share/doc/linger/examples/linger.toml"),
+    ("systemd", "usr/lib/systemd/system"),
     ("README.md", "usr/share/doc/linger/README.md"),
     ("CHANGELOG.md", "usr/share/doc/linger/changelog"),
 ];
@@ -190,6 +233,10 @@ fn deb(workspace: &Workspace, folder: &Path, dist: &Path, epoch: u64) -> Result<
             generated::copy(&from, &to)?;
         }
     }
+    // It does nothing without a journal, so it may be on from the start; `systemctl mask` turns it off.
+    let wants = tree.join("usr/lib/systemd/system/sysinit.target.wants");
+    fs::create_dir_all(&wants)?;
+    symlink(Path::new("..").join(UNIT), wants.join(UNIT))?;
     for page in fs::read_dir(tree.join("usr/share/man/man1"))? {
         gzip(&page?.path())?;
     }
@@ -236,6 +283,9 @@ fn copyright(workspace: &Workspace) -> Result<String> {
 }
 
 fn size(path: &Path) -> Result<u64> {
+    if path.is_symlink() {
+        return Ok(0);
+    }
     if !path.is_dir() {
         return Ok(fs::metadata(path)?.len());
     }
@@ -254,6 +304,8 @@ fn deb_works(deb: &Path, unpacked: &Path, version: &str) -> Result<()> {
         "./usr/share/zsh/vendor-completions/_linger\n",
         "./usr/share/fish/vendor_completions.d/linger.fish\n",
         "./usr/share/doc/linger/copyright\n",
+        "./usr/lib/systemd/system/linger-tune-recover.service\n",
+        "./usr/lib/systemd/system/sysinit.target.wants/linger-tune-recover.service -> ../linger-tune-recover.service\n",
     ] {
         ensure!(contents.contains(expected), "the package lacks {}", expected.trim_end());
     }

@@ -7,8 +7,8 @@ mod tune;
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
 pub use lint::{LintArgs, LintFormat, LintRole};
 pub use tune::{
-    GuardianArgs, OneNetns, PlanFormat, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs, TuneHereArgs,
-    TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRollbackArgs,
+    GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
+    TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
 };
 
 use clap::error::{ContextKind, ContextValue};
@@ -83,7 +83,7 @@ pub enum Command {
     /// Reproduce incidents on this kernel, in network namespaces that vanish
     #[command(
         after_help = "Examples:\n  linger lab list\n  linger lab run short-connections\n\nMore with --help.",
-        after_long_help = LAB_EXAMPLES
+        after_long_help = lab::LAB_EXAMPLES
     )]
     Lab(LabArgs),
     /// Change kernel settings step by step, watch each, and take back what does harm
@@ -233,19 +233,6 @@ Examples:
   linger explain EADDRNOTAVAIL      an errno: which call, which causes, how to tell them apart
   linger explain bbr                a topic
   linger explain --list             everything that can be explained";
-
-const LAB_EXAMPLES: &str = "\
-Examples:
-  linger lab list                                      what there is
-  linger lab show short-connections                    hosts, actors, and what to expect
-  linger lab run short-connections                     see what the incident looks like
-  linger lab run short-connections-pool                its healthy twin
-  linger lab compare short-connections --a '' --b tcp_tw_reuse=1
-                                                       what a setting does on this kernel
-  linger lab myths                                     common beliefs, measured
-
-Everything happens in network namespaces of its own, which vanish with the
-command; nothing of this host is changed.";
 
 const TUNE_EXAMPLES: &str = "\
 Examples:
@@ -448,14 +435,17 @@ pub enum TextFormat {
     Json,
 }
 
+/// `1s`, `500ms`, `2`.
+fn time(text: &str) -> Option<Duration> {
+    match text.trim().parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok()),
+    }
+}
+
 /// `1s`, `500ms`, `2`: between 50 ms and an hour.
 fn interval(text: &str) -> Result<Duration, String> {
-    let seconds = text.trim().parse::<f64>().ok();
-    let duration = match seconds {
-        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        None => text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok()),
-    };
-    let duration = duration.ok_or("a time like 500ms, 1s or 2m is expected")?;
+    let duration = time(text).ok_or("a time like 500ms, 1s or 2m is expected")?;
     if (Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&duration) {
         Ok(duration)
     } else {

@@ -37,7 +37,7 @@ fn text(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Words of the file in a message: nothing that a terminal would obey, and not too much of it.
-fn brief(text: &str) -> String {
+pub fn brief(text: &str) -> String {
     const MOST_CHARS: usize = 120;
     let mut brief: String = clean(text).chars().take(MOST_CHARS).collect();
     if text.chars().nth(MOST_CHARS).is_some() {
@@ -47,7 +47,7 @@ fn brief(text: &str) -> String {
 }
 
 /// Line and column of a place in the text, from 1.
-fn place(text: &str, at: usize) -> (usize, usize) {
+pub fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at.min(text.len())).unwrap_or(text);
     let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
     (before.matches('\n').count() + 1, column + 1)

@@ -66,6 +66,11 @@ impl Error {
         Error { operation, subject: subject.into(), kind, detail: detail.into(), source: None }
     }
 
+    /// What went wrong, alone: without the operation before it and the hint after it.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The error of the system call behind it, where there was one.
     pub fn io_error(&self) -> Option<&io::Error> {
         self.source.as_ref()

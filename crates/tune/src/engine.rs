@@ -8,10 +8,10 @@ use rustix::fs::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::journal::{Event, Journal, Lock, Log, Phase, Run, Step, StepState, boottime_s};
+use crate::journal::{Event, Journal, Lock, Log, Phase, Run, Step, StepState, boottime_s, now as now_text};
 use crate::observe::{BASELINE, Effect, Sample, effect, regression};
 use crate::plan::{Change, ChangeScope, Plan};
-use crate::settings::{NetnsMark, Settings};
+use crate::settings::Settings;
 use crate::{Error, Kind, fault, persist};
 
 /// So many looks in a row may fail before a step is not watched any more.
@@ -195,6 +195,14 @@ fn refused(why: impl Into<String>) -> Error {
     Error::new("apply", "the plan", Kind::Refused, why)
 }
 
+/// Whether this process may write what a plan changes. Nothing is written, not even a journal begun.
+///
+/// # Errors
+/// The first setting that it may not write.
+pub fn may_write(plan: &Plan, settings: &dyn Settings) -> Result<(), Error> {
+    plan.changes.iter().filter_map(|change| tunable(&change.key)).try_for_each(|key| settings.may_write(key))
+}
+
 /// Whether a plan can be applied here, before anything is written: its rules, the journal's state, privileges, present
 /// values.
 ///
@@ -244,6 +252,7 @@ pub fn preflight(
     if let Some(folder) = persist {
         rustix::fs::access(folder, Access::WRITE_OK)
             .map_err(|error| Error::io("write to", folder.display().to_string(), error.into()))?;
+        persist::read(&folder.join(persist::PERSIST_FILE))?;
         for change in &plan.changes {
             if let Some(by) = persist::overridden(folder, &change.key)? {
                 let key = &change.key;
@@ -264,14 +273,10 @@ pub fn preflight(
 pub fn begin(
     journal: &Journal,
     lock: &Lock,
-    log: &Log,
-    netns: NetnsMark,
+    settings: &dyn Settings,
     persist: Option<PathBuf>,
 ) -> Result<u64, Error> {
-    // What can't be read may have had the next numbers.
-    let run = log.runs.iter().map(|run| run.id).max().unwrap_or(0) + 1 + log.unreadable.len() as u64;
-    journal.append(lock, run, Event::Begin { netns, persist })?;
-    Ok(run)
+    journal.begin(lock, Event::Begin { netns: settings.netns(), is_host: settings.is_host(), persist })
 }
 
 struct Engine<'a> {
@@ -329,6 +334,10 @@ pub fn apply(
         return engine.take_back(why, attendant);
     }
     let is_kept = engine.begun.iter().any(|step| step.state == StepState::Kept);
+    if !is_kept && engine.begun.iter().any(|step| step.state == StepState::Stuck) {
+        // Nobody is to take it for settled: the guardian tries again, and `recover` does.
+        return Applied { run, steps: engine.reports, ended: Ended::NothingKept, why: stopped };
+    }
     let (event, ended) = match options.confirm_within {
         _ if !is_kept => (Event::Closed { why: "no step was kept".into() }, Ended::NothingKept),
         Some(time) => (Event::Awaiting { until_s: boottime_s() + time.as_secs_f64() }, Ended::Awaiting),
@@ -396,9 +405,15 @@ impl Engine<'_> {
         fault::point("after-compare");
         let (from, to) = (now, change.to.clone());
         self.append(Event::Write { step: at, key: change.key.clone(), from: from.clone(), to: to.clone() })?;
-        let state = StepState::Writing;
-        self.begun.push(Step { number: at, key, from, to, wrote: None, state, note: String::new() });
+        let (state, note) = (StepState::Writing, String::new());
+        self.begun.push(Step { number: at, key, from, to, wrote: None, state, note, at: now_text() });
         fault::point("after-journal");
+        // The disk may have taken its time over the journal.
+        match self.settings.read(key) {
+            Ok(now) if now == change.from => {}
+            Ok(found) => return stop(StepOutcome::Foreign, self.foreign(at, found)?),
+            Err(error) => return stop(self.undone("it can't be read"), error.to_string()),
+        }
         if let Err(error) = self.settings.write(key, &change.to) {
             let undone = self.undo_last("the kernel refused it");
             let outcome = if undone == Undo::Stuck { StepOutcome::Stuck } else { StepOutcome::Refused };
@@ -429,16 +444,15 @@ impl Engine<'_> {
         let seen = effect(&before, &watched.samples, &change.metric);
         let told = seen.told(&change.metric);
         if options.require_effect && matches!(seen, Effect::NotShown { .. }) {
-            return Ok(report(at, change, self.undone(&told), told));
+            let outcome = self.undone(&told);
+            if outcome != StepOutcome::RolledBack {
+                return stop(outcome, told);
+            }
+            return Ok(report(at, change, outcome, told));
         }
         match self.settings.read(key) {
             Ok(now) if now == change.to => {}
-            Ok(found) => {
-                let why = format!("somebody else set it to {found} meanwhile");
-                self.append(Event::Foreign { step: at, found })?;
-                self.last().state = StepState::Foreign;
-                return stop(StepOutcome::Foreign, why);
-            }
+            Ok(found) => return stop(StepOutcome::Foreign, self.foreign(at, found)?),
             Err(error) => return stop(self.undone("it can't be read"), error.to_string()),
         }
         self.append(Event::Kept { step: at, effect: told.clone() })?;
@@ -449,6 +463,14 @@ impl Engine<'_> {
 
     fn last(&mut self) -> &mut Step {
         self.begun.last_mut().expect("a step was begun")
+    }
+
+    /// Leaves the last step to somebody else; that it is theirs.
+    fn foreign(&mut self, at: usize, found: String) -> Result<String, Break> {
+        let why = format!("somebody else set it to {found} meanwhile");
+        self.append(Event::Foreign { step: at, found })?;
+        self.last().state = StepState::Foreign;
+        Ok(why)
     }
 
     fn undo_last(&mut self, why: &str) -> Undo {
@@ -549,7 +571,7 @@ fn undo(
     let write = |event: Event| drop(journal.append(lock, run, event));
     let mut undone = UndoReport {
         run,
-        number: number + 1,
+        number: number.saturating_add(1),
         key: step.key.key.to_owned(),
         to: step.to.clone(),
         from: step.from.clone(),
@@ -619,6 +641,15 @@ pub fn roll_back(
     run: &Run,
     why: &str,
 ) -> Result<Vec<UndoReport>, Error> {
+    if settings.netns() != run.netns && run.boot == journal.boot() {
+        let why = "it was made in another network namespace";
+        return Err(Error::new("take back", format!("run {}", run.id), Kind::Refused, why));
+    }
+    if run.phase != Phase::TakingBack {
+        // From here on nobody can confirm it, and `recover` goes on with it. A full disk does not stop the way back.
+        let _ = journal.append(lock, run.id, Event::TakingBack { why: why.to_owned() });
+    }
+    fault::point("after-taking-back");
     let mut reports = Vec::new();
     for step in run.steps.iter().rev().filter(|step| step.state.is_open()) {
         reports.push(undo(journal, lock, settings, run.id, &mut step.clone(), why));
@@ -626,10 +657,18 @@ pub fn roll_back(
     if reports.iter().all(|it| it.outcome != Undo::Stuck) {
         journal.append(lock, run.id, Event::Closed { why: format!("rolled back: {why}") })?;
     }
-    if let (Some(folder), true) = (&run.persist, run.is_persisted || run.half_persisted.is_some()) {
-        persist::write(journal, lock, run.id, folder)?;
-    }
+    mend_boot(journal, lock, run)?;
     Ok(reports)
+}
+
+/// Brings what is set at boot to what the journal says, where the run ever touched it.
+fn mend_boot(journal: &Journal, lock: &Lock, run: &Run) -> Result<(), Error> {
+    match &run.persist {
+        Some(folder) if run.is_persisted || run.is_half_persisted => {
+            persist::write(journal, lock, run.id, folder)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Confirms a run: its steps stay, and are written for boot where that was asked for.
@@ -637,20 +676,29 @@ pub fn roll_back(
 /// # Errors
 /// When the run awaits nothing, the time is over, or a file can't be written.
 pub fn confirm(journal: &Journal, lock: &Lock, run: &Run) -> Result<(), Error> {
-    let failed = |why: &str| Err(Error::new("confirm", format!("run {}", run.id), Kind::Refused, why));
-    match run.phase {
-        Phase::Awaiting(until) if run.boot == journal.boot() && boottime_s() < until => {}
-        Phase::Awaiting(_) => return failed("its time is over"),
-        Phase::Open => return failed("its steps are not all made"),
-        Phase::Confirmed => return failed("it is confirmed already"),
-        Phase::Closed => return failed(&format!("it is over ({})", run.outcome)),
-    }
+    may_confirm(journal, run)?;
     journal.append(lock, run.id, Event::Confirmed)?;
     fault::point("after-confirmed");
     if let Some(folder) = &run.persist {
         persist::write(journal, lock, run.id, folder)?;
     }
     Ok(())
+}
+
+/// Whether a run can be confirmed now.
+///
+/// # Errors
+/// When it awaits nothing, or the time is over.
+pub fn may_confirm(journal: &Journal, run: &Run) -> Result<(), Error> {
+    let failed = |why: &str| Err(Error::new("confirm", format!("run {}", run.id), Kind::Refused, why));
+    match run.phase {
+        Phase::Awaiting(until) if run.boot == journal.boot() && boottime_s() < until => Ok(()),
+        Phase::Awaiting(_) => failed("its time is over"),
+        Phase::Open => failed("its steps are not all made"),
+        Phase::Confirmed => failed("it is confirmed already"),
+        Phase::TakingBack => failed(&format!("it is being taken back ({})", run.outcome)),
+        Phase::Closed => failed(&format!("it is over ({})", run.outcome)),
+    }
 }
 
 /// Writes for boot what a run without confirmation kept.
@@ -681,23 +729,13 @@ pub fn recover(
     let mut what = Vec::new();
     let is_this_boot = run.boot == journal.boot();
     let is_unsettled = match run.phase {
-        Phase::Open => true,
-        Phase::Awaiting(until) => !is_this_boot || boottime_s() >= until,
+        Phase::Open | Phase::TakingBack => true,
+        Phase::Awaiting(_) => is_overdue(run, journal.boot()),
         Phase::Confirmed | Phase::Closed => false,
     };
-    let is_half_undone =
-        run.phase == Phase::Confirmed && run.steps.iter().any(|it| it.state == StepState::Undoing);
-    if let Some((file, before)) = &run.half_persisted {
-        persist::put_back(file, before.as_deref())?;
-        what.push(format!("{} is as it was", file.display()));
-    }
-    if is_unsettled || is_half_undone {
+    if is_unsettled {
         match settings.filter(|it| is_this_boot && it.netns() == run.netns) {
             Some(settings) => {
-                let mut run = run.clone();
-                if is_half_undone {
-                    run.steps.retain(|step| step.state == StepState::Undoing);
-                }
                 let is_any = run.steps.iter().any(|step| step.state.is_open());
                 what.push(
                     if is_any { "its steps were taken back" } else { "none of its steps was there" }.into(),
@@ -709,14 +747,28 @@ pub fn recover(
             None if is_this_boot => what.push("its namespace is gone, and its values with it".into()),
             None => what.push("the host was started again, and its values are gone".into()),
         }
-        if is_unsettled && done.iter().all(|it| it.outcome != Undo::Stuck) {
+        if done.iter().any(|it| it.outcome == Undo::Stuck) {
+            what = vec![
+                "not all of its steps could be taken back: set them by hand, then recover again".to_owned(),
+            ];
+        } else {
             journal.append(lock, run.id, Event::Closed { why: format!("recovered: {}", what.join("; ")) })?;
         }
     }
-    if run.half_persisted.is_some()
-        && let Some(folder) = &run.persist
+    if let Some(folder) = &run.persist
+        && (run.is_half_persisted || is_unsettled && run.is_persisted)
     {
         persist::write(journal, lock, run.id, folder)?;
+        what.push(format!("{} has what is kept, and no more", folder.join(persist::PERSIST_FILE).display()));
     }
     Ok((!what.is_empty()).then(|| (done, what.join("; "))))
+}
+
+/// Whether a run that awaits confirmation has waited for too long.
+#[must_use]
+pub fn is_overdue(run: &Run, boot: &str) -> bool {
+    match run.phase {
+        Phase::Awaiting(until) => run.boot != boot || boottime_s() >= until,
+        _ => false,
+    }
 }

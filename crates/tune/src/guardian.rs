@@ -16,15 +16,15 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
 
 use crate::engine::{Interrupt, UndoReport, roll_back};
-use crate::journal::{Journal, Phase, boottime_s};
+use crate::journal::{Follower, Journal, Phase, Told, boottime_s};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{Error, Kind};
 
 /// How often it looks at the journal.
 const TICK: Duration = Duration::from_millis(100);
-/// How long it waits for the lock: whoever has it takes steps back itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a journal that can't be read holds it up.
+const BLIND: Duration = Duration::from_secs(30);
 const READY: u8 = b'!';
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(20);
@@ -96,8 +96,11 @@ pub struct Guardian {
 /// Stands guard until the run is confirmed or over; what was taken back. Told to end (SIGTERM), as at the end of a login
 /// session, it takes back what awaits confirmation while it still can.
 ///
+/// It never gives up before that: a journal that can't be read is read again, one that was taken away is done without,
+/// and whoever has the lock takes steps back itself or lets it go.
+///
 /// # Errors
-/// When the journal can't be read, or the lock isn't free for 30 s.
+/// When the journal does not know the run at the start, or can't be written at the end; values are back by then.
 pub fn stand_guard(
     guardian: Guardian,
     journal: &Journal,
@@ -108,42 +111,46 @@ pub fn stand_guard(
     // While the applier waits for the word, its number can't be another's.
     let applier = Pid::from_raw(guardian.applier).ok_or_else(|| failed(rustix::io::Errno::SRCH))?;
     let applier = pidfd_open(applier, PidfdFlags::empty()).ok();
+    let mut follower = Follower::new(journal, guardian.run)?;
     rustix::io::write(io::stdout(), &[READY]).map_err(failed)?;
     let start = Instant::now();
     let (mut is_alone, mut is_dismissed) = (false, false);
-    let mut known = None;
+    let mut read_at = Instant::now();
     loop {
-        // Read anew only where a line was added.
-        let length = journal.length()?;
-        let phase = match known {
-            Some((at, phase)) if at == length => phase,
-            _ => journal.read()?.run(guardian.run).map(|run| run.phase),
-        };
-        known = Some((length, phase));
-        match phase {
-            None | Some(Phase::Confirmed | Phase::Closed) => return Ok(Vec::new()),
-            Some(Phase::Awaiting(until)) if boottime_s() < until && !is_dismissed => {}
+        let told = follower.look(journal);
+        if told != Told::Unreadable {
+            read_at = Instant::now();
+        }
+        let phase = follower.run().phase;
+        let why = match phase {
+            Phase::Confirmed | Phase::Closed => return Ok(Vec::new()),
+            _ if told == Told::Lost => Some("the journal was taken away"),
+            Phase::Awaiting(_) if is_dismissed => Some("the guardian was told to end"),
+            Phase::Awaiting(until) if boottime_s() < until => None,
+            Phase::Awaiting(_) => Some("not confirmed in time"),
+            Phase::Open if is_alone => Some("the applying process is gone"),
             // The applier sees it, and takes back.
-            Some(Phase::Open) if !is_alone && is_dismissed => return Ok(Vec::new()),
-            Some(Phase::Open) if !is_alone => {
+            Phase::Open if is_dismissed => return Ok(Vec::new()),
+            Phase::Open => {
                 if start.elapsed() > guardian.at_most
                     && let Some(applier) = &applier
                 {
                     let _ = pidfd_send_signal(applier, Signal::KILL);
                 }
+                None
             }
-            Some(phase) => {
-                let why = match phase {
-                    Phase::Awaiting(_) if is_dismissed => "the guardian was told to end",
-                    Phase::Awaiting(_) => "not confirmed in time",
-                    _ => "the applying process is gone",
-                };
-                let lock = journal.lock(PATIENCE)?;
-                // Meanwhile somebody may have confirmed it, or taken it back.
-                let log = journal.read()?;
-                let run = log.run(guardian.run);
-                let Some(run) = run.filter(|it| it.phase == phase) else { continue };
-                return roll_back(journal, &lock, settings, run, why);
+            // Whoever does it has the lock.
+            Phase::TakingBack => Some("who took it back is gone"),
+        };
+        // A word that can't be read may be the operator's.
+        let is_blind = told == Told::Unreadable && read_at.elapsed() < BLIND;
+        if let Some(why) = why.filter(|_| !is_blind)
+            && let Ok(lock) = journal.lock(follower.run().netns, Duration::ZERO)
+        {
+            // Meanwhile somebody may have confirmed it, or taken it back.
+            let again = follower.look(journal);
+            if again == told && follower.run().phase == phase {
+                return roll_back(journal, &lock, settings, follower.run(), why);
             }
         }
         is_dismissed = is_dismissed || signals.wait(Duration::ZERO) == Some(Interrupt::Asked);

@@ -1,19 +1,17 @@
 //! What was done, on disk before it is done.
 //!
 //! One JSON object a line, only ever appended; a line and the folder are on the disk before anything else happens.
-//! The one process that holds the lock writes. A line that is torn, foreign or of another version is skipped and
+//! Who holds the lock of a namespace writes of it. A line that is torn, foreign or of another version is skipped and
 //! counted: it never stops a way back that other lines describe.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use linger_facts::{Tunable, tunable};
-use rustix::fs::{
-    FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, ftruncate, mkdir, open, openat,
-};
+use rustix::fs::{FileType, Mode, OFlags, fstat, fsync, ftruncate, mkdir, open, openat};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +26,8 @@ const LOCK: &str = "lock";
 const VERSION: u32 = 1;
 /// A longer line is foreign.
 const MOST_LINE: u64 = 64 << 10;
+/// How long a line waits for another's.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// So many steps of one run are taken from the journal.
 const MOST_STEPS: usize = 64;
 
@@ -58,6 +58,9 @@ pub enum Event {
     Begin {
         /// Where.
         netns: NetnsMark,
+        /// Whether that is the host's own namespace.
+        #[serde(default)]
+        is_host: bool,
         /// The folder to persist into, where that was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         persist: Option<PathBuf>,
@@ -120,6 +123,11 @@ pub enum Event {
     },
     /// The steps stay.
     Confirmed,
+    /// Its steps are about to be taken back: from here on nobody can confirm it.
+    TakingBack {
+        /// Why.
+        why: String,
+    },
     /// The run is over, and none of its values is to be taken back any more by itself.
     Closed {
         /// How it ended.
@@ -184,6 +192,8 @@ pub struct Step {
     pub state: StepState,
     /// What was seen of its effect, or why it was undone.
     pub note: String,
+    /// When its file was written last, RFC 3339 in UTC: the line before that.
+    pub at: String,
 }
 
 /// How far a run is.
@@ -195,8 +205,18 @@ pub enum Phase {
     Awaiting(f64),
     /// They stay.
     Confirmed,
+    /// They are being taken back, or the process that did it is gone.
+    TakingBack,
     /// It is over.
     Closed,
+}
+
+impl Phase {
+    /// Whether a process is to end it, or `recover`.
+    #[must_use]
+    pub fn is_unsettled(self) -> bool {
+        matches!(self, Phase::Open | Phase::Awaiting(_) | Phase::TakingBack)
+    }
 }
 
 /// A run, as the journal tells it.
@@ -212,10 +232,12 @@ pub struct Run {
     pub who: String,
     /// Where.
     pub netns: NetnsMark,
+    /// Whether that was the host's own namespace.
+    pub is_host: bool,
     /// The folder to persist into.
     pub persist: Option<PathBuf>,
-    /// A replacement of the file that sets values at boot that was begun and not ended: the file, and what was in it.
-    pub half_persisted: Option<(PathBuf, Option<String>)>,
+    /// Whether a replacement of the file that sets values at boot was begun and not ended.
+    pub is_half_persisted: bool,
     /// Whether its values are in the file that sets them at boot.
     pub is_persisted: bool,
     /// Its steps, in order.
@@ -224,6 +246,8 @@ pub struct Run {
     pub phase: Phase,
     /// How it ended.
     pub outcome: String,
+    /// When it was confirmed or taken back, and who did that; empty where nobody has.
+    pub settled: (String, String),
 }
 
 /// What a journal holds.
@@ -244,9 +268,7 @@ impl Log {
 
     /// Runs of this boot that are neither confirmed nor over.
     pub fn unsettled<'a>(&'a self, boot: &'a str) -> impl Iterator<Item = &'a Run> {
-        self.runs
-            .iter()
-            .filter(move |run| run.boot == boot && matches!(run.phase, Phase::Open | Phase::Awaiting(_)))
+        self.runs.iter().filter(move |run| run.boot == boot && run.phase.is_unsettled())
     }
 
     /// Reads lines. It never fails: what it does not know, it counts.
@@ -284,8 +306,9 @@ impl Log {
 
     /// Takes a line in; `None` if it fits nothing before it.
     fn take(&mut self, record: Record) -> Option<()> {
-        if let Event::Begin { netns, persist } = record.event {
-            if self.run(record.run).is_some() {
+        if let Event::Begin { netns, is_host, persist } = record.event {
+            let is_strange = persist.as_ref().is_some_and(|it| !it.is_absolute());
+            if self.run(record.run).is_some() || is_strange {
                 return None;
             }
             self.runs.push(Run {
@@ -294,12 +317,14 @@ impl Log {
                 boot: record.boot,
                 who: record.who,
                 netns,
+                is_host,
                 persist,
-                half_persisted: None,
+                is_half_persisted: false,
                 is_persisted: false,
                 steps: Vec::new(),
                 phase: Phase::Open,
                 outcome: String::new(),
+                settled: (String::new(), String::new()),
             });
             return Some(());
         }
@@ -315,18 +340,24 @@ impl Log {
                         && text.len() <= 256
                         && text.bytes().all(|b| b.is_ascii_digit() || b" -,".contains(&b))
                 };
-                if !is_new || steps.len() >= MOST_STEPS || !is_plain(&from) || !is_plain(&to) {
+                if !is_new
+                    || step >= MOST_STEPS
+                    || steps.len() >= MOST_STEPS
+                    || !is_plain(&from)
+                    || !is_plain(&to)
+                {
                     return None;
                 }
                 let (key, state) = (tunable(&key)?, StepState::Writing);
-                steps.push(Step { number: step, key, from, to, wrote: None, state, note: String::new() });
+                let (note, at) = (String::new(), record.at);
+                steps.push(Step { number: step, key, from, to, wrote: None, state, note, at });
             }
             Event::Wrote { step, value } => found(steps, step, StepState::Written, None)?.wrote = Some(value),
             Event::Kept { step, effect } => {
                 found(steps, step, StepState::Kept, Some(effect))?;
             }
             Event::Undo { step, why } => {
-                found(steps, step, StepState::Undoing, Some(why))?;
+                found(steps, step, StepState::Undoing, Some(why))?.at = record.at;
             }
             Event::Undone { step } => {
                 found(steps, step, StepState::Undone, None)?;
@@ -339,10 +370,19 @@ impl Log {
                 found(steps, step, StepState::Stuck, Some(why))?;
             }
             Event::Awaiting { until_s } => run.phase = Phase::Awaiting(until_s),
-            Event::Confirmed => run.phase = Phase::Confirmed,
-            Event::Closed { why } => (run.phase, run.outcome) = (Phase::Closed, why),
-            Event::Persisting { file, before } => run.half_persisted = Some((file, before)),
-            Event::Persisted => (run.half_persisted, run.is_persisted) = (None, true),
+            Event::Confirmed => (run.phase, run.settled) = (Phase::Confirmed, (record.at, record.who)),
+            Event::TakingBack { why } => {
+                (run.phase, run.outcome, run.settled) = (Phase::TakingBack, why, (record.at, record.who));
+            }
+            Event::Closed { why } => {
+                // Who began to take it back did it.
+                if run.phase != Phase::TakingBack {
+                    run.settled = (record.at, record.who);
+                }
+                (run.phase, run.outcome) = (Phase::Closed, why);
+            }
+            Event::Persisting { .. } => run.is_half_persisted = true,
+            Event::Persisted => (run.is_half_persisted, run.is_persisted) = (false, true),
         }
         Some(())
     }
@@ -380,18 +420,122 @@ fn skip_line(lines: &mut impl BufRead) -> std::io::Result<()> {
 pub struct Journal {
     path: PathBuf,
     folder: OwnedFd,
+    /// The file whose bytes are locked; open from the start, so that who holds the journal can lock even where its
+    /// folder is gone.
+    locks: Result<OwnedFd, rustix::io::Errno>,
     boot: String,
     who: String,
 }
 
-/// The right to write the journal and the settings it speaks of; it goes with the process, also on SIGKILL.
-#[derive(Debug)]
-pub struct Lock(OwnedFd);
+/// Which byte of the lock file stands for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Byte {
+    /// Appending to the journal; never for longer than a line takes.
+    Journal,
+    /// The files that set values at boot.
+    Boot,
+    /// The settings of the namespace with this inode.
+    Netns(u64),
+}
 
-impl Drop for Lock {
+impl Byte {
+    fn offset(self) -> libc::off_t {
+        match self {
+            Byte::Journal => 0,
+            Byte::Boot => 1,
+            Byte::Netns(inode) => {
+                libc::off_t::try_from(inode).map_or(libc::off_t::MAX, |it| it.saturating_add(2))
+            }
+        }
+    }
+}
+
+/// A byte that this process alone holds; it goes with the process, also on SIGKILL.
+#[derive(Debug)]
+pub(crate) struct Held(OwnedFd, Byte);
+
+impl Drop for Held {
     /// Closing it alone would not do: a process that is being started has a copy of the descriptor until it execs.
     fn drop(&mut self) {
-        let _ = flock(&self.0, FlockOperation::Unlock);
+        let _ = set_lock(&self.0, libc::F_UNLCK, self.1);
+    }
+}
+
+/// Locks or unlocks a byte for an open file description, without waiting.
+fn set_lock(file: &OwnedFd, kind: libc::c_int, byte: Byte) -> std::io::Result<()> {
+    // SAFETY: all of `flock` is integers, for which zero is a value; F_OFD_SETLK wants `l_pid` to be 0.
+    let mut lock = unsafe { std::mem::zeroed::<libc::flock>() };
+    (lock.l_type, lock.l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+    (lock.l_start, lock.l_len) = (byte.offset(), 1);
+    // SAFETY: the descriptor is open, and the kernel reads one `flock`, which outlives the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The right to change the settings of one namespace, and to write of it in the journal. Runs in other namespaces go on
+/// beside it.
+#[derive(Debug)]
+pub struct Lock {
+    _held: Held,
+}
+
+/// A run, as the journal tells it again and again, by a process whose duty it is to end it: it outlasts the journal.
+#[derive(Debug)]
+pub struct Follower {
+    length: u64,
+    run: Run,
+}
+
+/// What a journal tells of a run that is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// How far it is.
+    Known,
+    /// Nothing at the moment: it can't be read.
+    Unreadable,
+    /// It knows no such run any more: somebody has taken the journal away.
+    Lost,
+}
+
+impl Follower {
+    /// Of a run that the journal knows.
+    ///
+    /// # Errors
+    /// When it does not, or can't be read.
+    pub fn new(journal: &Journal, run: u64) -> Result<Follower, Error> {
+        let length = journal.length()?;
+        let lost =
+            || Error::new("follow", format!("run {run}"), Kind::Vanished, "the journal has no such run");
+        let run = journal.read()?.runs.into_iter().find(|it| it.id == run).ok_or_else(lost)?;
+        Ok(Follower { length, run })
+    }
+
+    /// The run, as it was told last.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Looks again.
+    pub fn look(&mut self, journal: &Journal) -> Told {
+        // Read anew only where a line was added.
+        match journal.length() {
+            Ok(length) if length == self.length => Told::Known,
+            Ok(length) => match journal.read() {
+                Ok(log) => match log.runs.into_iter().find(|it| it.id == self.run.id && it.at == self.run.at)
+                {
+                    Some(run) => {
+                        (self.length, self.run) = (length, run);
+                        Told::Known
+                    }
+                    None => Told::Lost,
+                },
+                Err(_) => Told::Unreadable,
+            },
+            Err(_) => Told::Unreadable,
+        }
     }
 }
 
@@ -416,7 +560,9 @@ impl Journal {
             let what = "it must belong to this user, and nobody else may enter it (mode 0700)";
             return Err(Error::new("trust", path.display().to_string(), Kind::Malformed, what));
         }
-        Ok(Journal { path: path.to_owned(), folder, boot: boot_id()?, who: who() })
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let locks = openat(&folder, LOCK, flags, Mode::RUSR | Mode::WUSR);
+        Ok(Journal { path: path.to_owned(), folder, locks, boot: boot_id()?, who: who() })
     }
 
     /// Its folder.
@@ -429,26 +575,42 @@ impl Journal {
         &self.boot
     }
 
-    /// Takes the lock, waiting for at most this long.
+    /// Takes the lock on a namespace's settings, waiting for at most this long.
     ///
     /// # Errors
     /// [`Kind::Busy`] when another process has it for so long.
-    pub fn lock(&self, patience: Duration) -> Result<Lock, Error> {
-        let failed =
-            |error: rustix::io::Errno| Error::io("lock", self.path.display().to_string(), error.into());
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.folder, LOCK, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    pub fn lock(&self, netns: NetnsMark, patience: Duration) -> Result<Lock, Error> {
+        self.hold(Byte::Netns(netns.inode), patience).map(|held| Lock { _held: held })
+    }
+
+    /// Takes the lock on all that is in the folder, for who keeps another file there and has it for a moment only.
+    ///
+    /// # Errors
+    /// As [`Journal::lock`].
+    pub fn lock_all(&self, patience: Duration) -> Result<Lock, Error> {
+        self.hold(Byte::Journal, patience).map(|held| Lock { _held: held })
+    }
+
+    pub(crate) fn hold(&self, byte: Byte, patience: Duration) -> Result<Held, Error> {
+        let failed = |error: std::io::Error| Error::io("lock", self.path.display().to_string(), error);
+        let locks = self.locks.as_ref().map_err(|error| failed((*error).into()))?;
+        // Opened anew: a lock belongs to an open file description, and this one is nobody else's.
+        let path = format!("/proc/self/fd/{}", locks.as_raw_fd());
+        let file = open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
         let start = Instant::now();
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Lock(file)),
-                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() >= patience => {
-                    let detail = "another linger changes settings at the moment";
+            match set_lock(&file, libc::F_WRLCK, byte) {
+                Ok(()) => return Ok(Held(file, byte)),
+                Err(error) if is_taken(&error) && start.elapsed() >= patience => {
+                    let detail = match byte {
+                        Byte::Netns(_) => "another linger changes settings of this namespace at the moment",
+                        Byte::Journal | Byte::Boot => "another linger is at it, and does not come to an end",
+                    };
                     return Err(Error::new("lock", self.path.display().to_string(), Kind::Busy, detail));
                 }
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
+                Err(error) if is_taken(&error) => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -483,21 +645,52 @@ impl Journal {
         self.path.join(FILE).display().to_string()
     }
 
+    /// Begins a run; its number.
+    ///
+    /// # Errors
+    /// When the journal can't be read or written, or has no number left.
+    pub(crate) fn begin(&self, _: &Lock, event: Event) -> Result<u64, Error> {
+        let held = self.hold(Byte::Journal, PATIENCE)?;
+        let log = self.read()?;
+        let last = log.runs.iter().map(|run| run.id).max().unwrap_or(0);
+        // What can't be read may have had the next numbers.
+        let run = last.checked_add(1 + log.unreadable.len() as u64).ok_or_else(|| {
+            Error::new(
+                "number",
+                "a run",
+                Kind::Malformed,
+                "the journal has a run of the highest number that there is",
+            )
+        })?;
+        self.write(&held, run, event)?;
+        Ok(run)
+    }
+
     /// Appends a line; it is on the disk when this returns.
     ///
     /// # Errors
     /// [`Kind::Full`] and others. Nothing of the line is left then, as far as the file system lets it be taken back.
     pub fn append(&self, _: &Lock, run: u64, event: Event) -> Result<(), Error> {
+        self.write(&self.hold(Byte::Journal, PATIENCE)?, run, event)
+    }
+
+    fn write(&self, _: &Held, run: u64, event: Event) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::io("append to", self.file_name(), error);
         let errno = |error: rustix::io::Errno| failed(error.into());
         fault::point("before-journal");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // Lines without their beginning would tell nobody of the run.
+        let is_first = matches!(event, Event::Begin { .. });
+        let create = if is_first { OFlags::CREATE } else { OFlags::empty() };
+        let flags = OFlags::RDWR | create | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.folder, FILE, flags, Mode::RUSR | Mode::WUSR).map_err(errno)?;
         if FileType::from_raw_mode(fstat(&file).map_err(errno)?.st_mode) != FileType::RegularFile {
             return Err(Error::new("append to", self.file_name(), Kind::Malformed, "it is no plain file"));
         }
         let mut file = File::from(file);
         let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        if length == 0 && !is_first {
+            return Err(Error::new("append to", self.file_name(), Kind::Vanished, "somebody has emptied it"));
+        }
         let mut line = Vec::new();
         if length > 0 {
             let mut last = [0];
@@ -535,6 +728,10 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+fn is_taken(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES))
 }
 
 /// RFC 3339 in UTC, to the millisecond.
@@ -595,9 +792,9 @@ mod tests {
     #[test]
     fn lines_come_back() {
         let (_folder, journal) = journal();
-        let lock = journal.lock(Duration::ZERO).unwrap();
+        let lock = journal.lock(MARK, Duration::ZERO).unwrap();
         for event in [
-            Event::Begin { netns: MARK, persist: None },
+            Event::Begin { netns: MARK, is_host: false, persist: None },
             write(0),
             Event::Wrote { step: 0, value: "1".into() },
             Event::Kept { step: 0, effect: "shown".into() },
@@ -630,20 +827,42 @@ mod tests {
     #[test]
     fn one_process_at_a_time() {
         let (_folder, journal) = journal();
-        let lock = journal.lock(Duration::ZERO).unwrap();
-        assert_eq!(journal.lock(Duration::from_millis(30)).unwrap_err().kind, Kind::Busy);
+        let lock = journal.lock(MARK, Duration::ZERO).unwrap();
+        assert_eq!(journal.lock(MARK, Duration::from_millis(30)).unwrap_err().kind, Kind::Busy);
+        // Another namespace's settings are another's to change.
+        let other = journal.lock(NetnsMark { inode: 8, cookie: 1 }, Duration::ZERO).unwrap();
+        journal.append(&other, 1, Event::Begin { netns: MARK, is_host: false, persist: None }).unwrap();
         // As a process that is being started has it.
-        let copy = lock.0.try_clone().unwrap();
+        let copy = lock._held.0.try_clone().unwrap();
         drop(lock);
-        journal.lock(Duration::ZERO).unwrap();
+        journal.lock(MARK, Duration::ZERO).unwrap();
         drop(copy);
+    }
+
+    #[test]
+    fn what_follows_a_run_outlasts_the_journal() {
+        let (_folder, journal) = journal();
+        let lock = journal.lock(MARK, Duration::ZERO).unwrap();
+        assert_eq!(Follower::new(&journal, 1).unwrap_err().kind, Kind::Vanished);
+        let begin = || Event::Begin { netns: MARK, is_host: false, persist: None };
+        journal.append(&lock, 1, begin()).unwrap();
+        let mut follower = Follower::new(&journal, 1).unwrap();
+        journal.append(&lock, 1, write(0)).unwrap();
+        assert_eq!((follower.look(&journal), follower.run().steps.len()), (Told::Known, 1));
+        std::fs::remove_file(journal.path().join(FILE)).unwrap();
+        assert_eq!((follower.look(&journal), follower.run().steps.len()), (Told::Lost, 1));
+        // No lines without their beginning; another run of this number is not the one that is followed.
+        assert_eq!(journal.append(&lock, 1, Event::Confirmed).unwrap_err().kind, Kind::Vanished);
+        std::thread::sleep(Duration::from_millis(2));
+        journal.append(&lock, 1, begin()).unwrap();
+        assert_eq!((follower.look(&journal), follower.run().steps.len()), (Told::Lost, 1));
     }
 
     #[test]
     fn torn_and_foreign_lines_are_skipped_and_counted() {
         let (_folder, journal) = journal();
-        let lock = journal.lock(Duration::ZERO).unwrap();
-        journal.append(&lock, 1, Event::Begin { netns: MARK, persist: None }).unwrap();
+        let lock = journal.lock(MARK, Duration::ZERO).unwrap();
+        journal.append(&lock, 1, Event::Begin { netns: MARK, is_host: false, persist: None }).unwrap();
         journal.append(&lock, 1, write(0)).unwrap();
         let file = journal.path().join(FILE);
         let mut text = std::fs::read_to_string(&file).unwrap();
@@ -671,7 +890,7 @@ mod tests {
             };
             serde_json::to_string(&record).unwrap() + "\n"
         };
-        let begin = line(Event::Begin { netns: MARK, persist: None });
+        let begin = line(Event::Begin { netns: MARK, is_host: false, persist: None });
         let of = |key: &str, from: &str| {
             line(Event::Write { step: 0, key: key.into(), from: from.into(), to: "1".into() })
         };
@@ -679,6 +898,17 @@ mod tests {
             let log = Log::read((begin.clone() + &bad).as_bytes());
             assert_eq!((log.unreadable.as_slice(), log.runs[0].steps.len()), (&[2][..], 0), "{bad}");
         }
+        // A folder that hangs on where it is read, a number that no other can follow, a step that no plan has.
+        let relative = Event::Begin { netns: MARK, is_host: true, persist: Some("../etc".into()) };
+        assert_eq!(Log::read(line(relative).as_bytes()).unreadable, [1]);
+        let last = begin.replace("\"run\":1", "\"run\":18446744073709551615");
+        let (_folder, journal) = journal();
+        std::fs::write(journal.path().join(FILE), last).unwrap();
+        let lock = journal.lock(MARK, Duration::ZERO).unwrap();
+        let full = journal.begin(&lock, Event::Begin { netns: MARK, is_host: false, persist: None });
+        assert!(full.unwrap_err().to_string().contains("the highest number"));
+        let far = of("net.ipv4.tcp_tw_reuse", "2").replace("\"step\":0", "\"step\":18446744073709551615");
+        assert_eq!(Log::read((begin.clone() + &far).as_bytes()).unreadable, [2]);
         // A step of a run that never began, and a second beginning.
         assert_eq!(Log::read(of("net.ipv4.tcp_tw_reuse", "2").as_bytes()).unreadable, [1]);
         assert_eq!(Log::read((begin.clone() + &begin).as_bytes()).unreadable, [2]);
@@ -696,7 +926,7 @@ mod tests {
             let mut bytes = Vec::new();
             for (run, step, kind, damage, at) in lines {
                 let event = match kind {
-                    0 | 1 => Event::Begin { netns: MARK, persist: None },
+                    0 | 1 => Event::Begin { netns: MARK, is_host: false, persist: None },
                     2 | 3 => write(step),
                     4 => Event::Wrote { step, value: "1".into() },
                     5 => Event::Kept { step, effect: String::new() },

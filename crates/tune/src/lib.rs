@@ -11,24 +11,30 @@ pub mod fault;
 mod guardian;
 pub mod journal;
 pub mod observe;
+mod outlive;
 mod persist;
 pub mod plan;
 mod planner;
+mod profile;
+pub mod rehearsed;
 mod role;
 mod settings;
 mod signals;
 
 pub use engine::{
     Answer, Applied, Attendant, Ended, Interrupt, Options, Progress, StepOutcome, StepReport, Undo,
-    UndoReport, apply, begin, confirm, persist_confirmed, preflight, recover, roll_back,
+    UndoReport, apply, begin, confirm, is_overdue, may_confirm, may_write, persist_confirmed, preflight,
+    recover, roll_back,
 };
 pub use error::{Error, Kind};
 pub use guardian::{Guard, Guardian, stand_guard};
-pub use journal::{Journal, Lock, Log, Phase, Run, Step, StepState};
+pub use journal::{Follower, Journal, Lock, Log, Phase, Run, Step, StepState, Told};
 pub use observe::{Effect, Sample};
+pub use outlive::{OwnCgroup, scope};
 pub use persist::{PERSIST_FILE, SYSCTL_DIR, overridden};
 pub use plan::{Plan, PlanError};
 pub use planner::{Present, plan};
+pub use profile::Profile;
 pub use role::Role;
 pub use settings::{Namespace, NetnsMark, Settings, Tree};
 pub use signals::Signals;

@@ -10,6 +10,8 @@ use linger_model::report::RemedyKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rehearsed::Rehearsed;
+
 /// The version of the plan's JSON. It changes whenever the format does: a field that is not known refuses the plan.
 pub const PLAN_SCHEMA: u32 = 1;
 /// The longest plan that is read, bytes.
@@ -99,6 +101,9 @@ pub struct Change {
     pub scope: ChangeScope,
     /// How it is undone.
     pub undo: String,
+    /// What it did in the lab; `linger tune rehearse` adds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<Rehearsed>,
 }
 
 /// A figure that must move.
@@ -279,7 +284,8 @@ impl Change {
                 scope.name()
             ));
         }
-        self.metric.check()
+        self.metric.check()?;
+        self.rehearsed.as_ref().map_or(Ok(()), Rehearsed::check)
     }
 }
 
@@ -331,6 +337,7 @@ pub(crate) mod tests {
             risk: Risk { level: RiskLevel::Safe, text: String::new() },
             scope: ChangeScope::Namespace,
             undo: String::new(),
+            rehearsed: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use linger_model::report::RemedyKind;
 use linger_model::report::RemedyKind::{Application, Architecture};
+use linger_model::thousands;
 
 /// What a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +99,9 @@ const FIN_TIMEOUT: Matter = Matter {
     why: "the kernel's default; it does not shorten TIME_WAIT",
 };
 
+/// How long a port stays in TIME_WAIT.
+const TIME_WAIT_S: u32 = 60;
+
 impl Role {
     /// All of them.
     pub const ALL: [Role; 5] = [Role::Gateway, Role::Proxy, Role::Server, Role::Client, Role::MeshNode];
@@ -114,8 +118,23 @@ impl Role {
         }
     }
 
-    /// What a person should do, in the order to try.
-    pub(crate) fn advice(self) -> &'static [(RemedyKind, &'static str)] {
+    /// What a person should do, in the order to try; `ports` are those that connect() may take here.
+    pub(crate) fn advice(self, ports: Option<u32>) -> Vec<(RemedyKind, String)> {
+        let fixed = self.fixed_advice().iter().map(|(kind, text)| (*kind, (*text).to_owned()));
+        let counted = match (self, ports) {
+            (Role::Gateway | Role::Proxy, Some(ports)) => Some(format!(
+                "Count them: with the {all} local ports here, each pair of a source address and a backend's address \
+                 and port carries {all} connections at a time, or {} new ones a second where this side closes \
+                 first. Pools to one backend together must stay below that.",
+                thousands((ports / TIME_WAIT_S).into()),
+                all = thousands(ports.into()),
+            )),
+            _ => None,
+        };
+        fixed.chain(counted.map(|text| (Architecture, text))).collect()
+    }
+
+    fn fixed_advice(self) -> &'static [(RemedyKind, &'static str)] {
         match self {
             Role::Gateway => &[
                 (

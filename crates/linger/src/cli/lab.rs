@@ -47,6 +47,20 @@ pub enum LabCommand {
     Myths(MythsArgs),
 }
 
+/// What `linger lab --help` ends with.
+pub(super) const LAB_EXAMPLES: &str = "\
+Examples:
+  linger lab list                                      what there is
+  linger lab show short-connections                    hosts, actors, and what to expect
+  linger lab run short-connections                     see what the incident looks like
+  linger lab run short-connections-pool                its healthy twin
+  linger lab compare short-connections --a '' --b tcp_tw_reuse=1
+                                                       what a setting does on this kernel
+  linger lab myths                                     common beliefs, measured
+
+Everything happens in network namespaces of its own, which vanish with the
+command; nothing of this host is changed.";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   linger lab list

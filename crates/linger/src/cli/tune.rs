@@ -24,6 +24,12 @@ pub enum TuneCommand {
         after_long_help = PLAN_EXAMPLES
     )]
     Plan(TunePlanArgs),
+    /// Try a plan's changes in the lab, one after the other, and add to the plan what each did
+    #[command(
+        after_help = "Examples:\n  linger tune rehearse plan.json\n  linger tune rehearse plan.json -o rehearsed.json\n\nExit status: 0 each step helps or cannot be tried, 1 one does not help, 3 it\ncould not run. More with --help.",
+        after_long_help = REHEARSE_EXAMPLES
+    )]
+    Rehearse(TuneRehearseArgs),
     /// Make a plan's changes one at a time, watch each, and take back what does harm
     #[command(
         after_help = "Examples:\n  linger tune apply plan.json --dry-run\n  linger tune apply plan.json --confirm-within 5m\n\nMore with --help.",
@@ -63,12 +69,44 @@ Examples:
   linger tune plan --role gateway                   and for what the host is
   linger check --format json > report.json
   linger tune plan --from report.json --format json > plan.json
+  linger tune plan --profile edge.toml              and for what its owner wants
   linger tune plan --netns pid:4242                 for a container's namespace
   linger tune plan --format sysctl.d                as a file for /etc/sysctl.d
 
 It changes nothing. Advice for the application comes first, then the
 architecture, then single changes of kernel settings, each with the figure that
-must move. Where nothing calls for a change, there is none.";
+must move. Where nothing calls for a change, there is none.
+
+A profile:
+  role = \"gateway\"
+  [wanted]
+  \"net.ipv4.tcp_tw_reuse\" = 1
+  \"net.core.somaxconn\" = { value = 16384, why = \"bursts at the full hour\" }
+  [never]
+  \"net.ipv4.ip_local_port_range\" = \"the firewall admits this range alone\"
+
+Wanted values are changes like others: not planned where they would do nothing,
+or where no figure could show that they help.";
+
+const REHEARSE_EXAMPLES: &str = "\
+Examples:
+  linger tune rehearse plan.json
+  linger tune rehearse plan.json -o rehearsed.json  the plan, with what was measured
+  linger tune rehearse plan.json -o plan.json       in its place
+  linger tune rehearse plan.json --format json | jq '.changes[].rehearsed'
+
+For each step the scenario of `linger lab list` that shows the finding which the
+step is for: first twice with the values of now, then with the step, with those
+before it kept. A step that shows no effect or a bad one is marked, and
+`linger tune apply` refuses one that made it worse. What a scenario scales down,
+such as the port range, is changed by as many times as the plan changes it here;
+settings of the whole host are not rehearsed.
+
+It runs in network namespaces that vanish, on this kernel, and changes nothing
+of this host. It needs root, or a kernel on which users may make user namespaces.
+
+Exit status: 0 each step helps or cannot be tried, 1 one does not help, 3 it
+could not run.";
 
 const APPLY_EXAMPLES: &str = "\
 Examples:
@@ -130,6 +168,10 @@ pub struct TunePlanArgs {
     /// What this host is: gateway, proxy, server, client or mesh-node.
     #[arg(long, value_parser = role, value_name = "ROLE")]
     pub role: Option<Role>,
+    /// What the host's owner wants of it: a role, values, settings to leave alone; --help shows one. --role goes before
+    /// its role.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
     /// A report of `linger check --format json` of this namespace; without one, it is looked at now.
     #[arg(long, value_name = "REPORT.json")]
     pub from: Option<PathBuf>,
@@ -147,6 +189,23 @@ pub struct TunePlanArgs {
     /// How to print.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
     pub format: PlanFormat,
+}
+
+/// `linger tune rehearse`
+#[derive(Debug, Args)]
+pub struct TuneRehearseArgs {
+    /// A plan of `linger tune plan --format json`.
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Also write the plan, with what was measured, to this file.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Run although this machine is busy. What a scenario may use of it stays bounded.
+    #[arg(long)]
+    pub force: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
 }
 
 /// `linger tune apply`
@@ -200,6 +259,9 @@ pub struct TuneConfirmArgs {
     /// Which run, where several await it.
     #[arg(long, value_name = "ID")]
     pub run: Option<u64>,
+    /// Only say what would be kept.
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub state: StateArgs,
 }

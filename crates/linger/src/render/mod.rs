@@ -8,6 +8,7 @@ pub mod lab_show;
 pub mod lint;
 pub mod listeners;
 pub mod ports;
+pub mod rehearse;
 pub mod report;
 pub mod states;
 pub mod style;

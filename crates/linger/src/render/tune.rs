@@ -7,8 +7,8 @@ use crate::cmd::tune::apply::ApplyReport;
 use crate::cmd::tune::log::{KeptReport, RunState, RunsReport};
 use crate::cmd::tune::undo::UndoneReport;
 use linger_model::report::RemedyKind;
-use linger_tune::plan::{Change, ChangeScope, Direction, Plan, RiskLevel};
-use linger_tune::{Ended, Options, Progress, StepOutcome, StepState, Undo};
+use linger_tune::plan::{Change, ChangeScope, Direction, MetricKind, Plan, RiskLevel};
+use linger_tune::{Ended, Options, PERSIST_FILE, Progress, Run, StepOutcome, StepState, Undo};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -29,8 +29,18 @@ pub fn plan(plan: &Plan, style: &Style) -> String {
         1 => "One kernel setting to change.".to_owned(),
         n => format!("{n} kernel settings to change, one at a time."),
     };
-    let first = if plan.advice.is_empty() { "" } else { " First what a person should do:" };
-    let _ = writeln!(out, "{}{first}", style.paint(Tone::Strong, &what));
+    let is_found = plan.advice.iter().any(|it| !it.code.is_empty());
+    let first = match &plan.role {
+        _ if is_found => "First what a person should do:".to_owned(),
+        Some(role) if !plan.advice.is_empty() => {
+            format!("What was found calls for nothing else. How a {role} stays well:")
+        }
+        _ => String::new(),
+    };
+    let _ = writeln!(out, "{}", style.paint(Tone::Strong, &what));
+    if !first.is_empty() {
+        let _ = writeln!(out, "{}", wrap(&clean(&first), style.prose(), 0, 0));
+    }
     let mut number = 0;
     for (kind, title) in [
         (RemedyKind::Application, "In the application"),
@@ -43,19 +53,26 @@ pub fn plan(plan: &Plan, style: &Style) -> String {
         }
         for it in advice {
             number += 1;
-            let who = if it.code.is_empty() {
-                format!("as a {}", it.subject)
-            } else {
-                format!("{}, {}", it.code, it.subject)
+            let who = match it.code.as_str() {
+                "" if is_found => format!(" (as a {})", it.subject),
+                "" => String::new(),
+                code => format!(" ({code}, {})", it.subject),
             };
-            item(&mut out, &format!("{number:>3}. "), &format!("{} ({who})", it.text), style);
+            item(&mut out, &format!("{number:>3}. "), &format!("{}{who}", it.text), style);
         }
     }
     if !plan.changes.is_empty() {
         heading(&mut out, "Changes");
     }
     for (at, it) in plan.changes.iter().enumerate() {
-        change(&mut out, at + 1, it, style);
+        let same =
+            plan.changes[..at].iter().position(|other| (&other.code, &other.why) == (&it.code, &it.why));
+        change(&mut out, at + 1, it, same, style);
+    }
+    if !plan.changes.is_empty() {
+        let how = "To make them: the same command with --format json > plan.json, then \
+                   `linger tune apply plan.json`, which watches each and takes back what does harm.";
+        let _ = writeln!(out, "\n{}", wrap(how, style.prose(), 0, 0));
     }
     if !plan.left_alone.is_empty() {
         heading(&mut out, "Left alone");
@@ -66,27 +83,32 @@ pub fn plan(plan: &Plan, style: &Style) -> String {
     if !plan.right.is_empty() {
         heading(&mut out, "Already right");
         for it in &plan.right {
-            item(&mut out, "  ", &format!("{} = {}: {}", it.key, it.value, it.why), style);
+            item(&mut out, "  ", &format!("{} = {}, {}", it.key, it.value, it.why), style);
         }
     }
     out
 }
 
-fn change(out: &mut String, number: usize, it: &Change, style: &Style) {
+/// A change; `same` is the one before it that has the same reason.
+fn change(out: &mut String, number: usize, it: &Change, same: Option<usize>, style: &Style) {
     let title = clean(&format!("{}: {} → {}", it.key, it.from, it.to));
     let _ = writeln!(out, "{number:>3}. {}", style.paint(Tone::Strong, &title));
-    item(out, "     why     ", &format!("{}: {}", it.code, it.why), style);
+    let why = match same {
+        Some(at) => format!("{}, as step {}", it.code, at + 1),
+        None => format!("{}: {}", it.code, it.why),
+    };
+    item(out, "     why     ", &why, style);
     item(out, "     effect  ", &it.effect, style);
+    let what = match it.metric.kind {
+        MetricKind::Counter => it.metric.name.clone(),
+        MetricKind::Headroom => format!("the use of {}", it.metric.name),
+        MetricKind::State => format!("the number of sockets in {}", it.metric.name),
+    };
     let way = match it.metric.direction {
         Direction::Rises => "rises",
         Direction::Falls => "falls",
     };
-    item(
-        out,
-        "     watch   ",
-        &format!("{} {way} within {}", it.metric.name, duration(it.metric.within_s)),
-        style,
-    );
+    item(out, "     watch   ", &format!("{what} {way} within {}", duration(it.metric.within_s)), style);
     let level = match it.risk.level {
         RiskLevel::Safe => "safe",
         RiskLevel::Unsafe => "has a price (apply needs --accept-risk)",
@@ -143,6 +165,31 @@ pub fn dry_run(plan: &Plan, options: &Options, persist: Option<&Path>) -> String
     out
 }
 
+/// What would be kept.
+pub fn would_confirm(run: &Run) -> String {
+    let mut out = format!("Run {} would be confirmed:\n", run.id);
+    for step in run.steps.iter().filter(|step| step.state == StepState::Kept) {
+        let _ = writeln!(out, "{}", clean(&format!("  {}: {} → {}", step.key.key, step.from, step.to)));
+    }
+    if let Some(folder) = &run.persist {
+        let file = folder.join(PERSIST_FILE);
+        let _ = writeln!(out, "They would be set at boot by {}.", clean(&file.display().to_string()));
+    }
+    out.push_str("Nothing was changed.\n");
+    out
+}
+
+/// That a plan was made for another place.
+pub fn made_elsewhere(plan: &Plan, inode: u64) -> Option<String> {
+    (plan.netns.inode != inode).then(|| {
+        let name = plan.netns.name.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+        clean(&format!(
+            "the plan was made for namespace net:[{}]{name}, and this is net:[{inode}]; --netns names another",
+            plan.netns.inode
+        ))
+    })
+}
+
 /// A question before a step.
 pub fn question(number: usize, it: &Change) -> String {
     clean(&format!("Step {number}: {}: {} → {}. Make it? [y/N] ", it.key, it.from, it.to))
@@ -194,7 +241,12 @@ pub fn awaiting(run: u64, seconds: f64, state_dir: &Path) -> String {
 /// What came of a plan.
 pub fn applied(report: &ApplyReport, style: &Style) -> String {
     let it = &report.applied;
+    let has = |outcome| it.steps.iter().any(|step| step.outcome == outcome);
     let (tone, word_of_all) = match it.ended {
+        _ if has(StepOutcome::Stuck) => (Tone::Bad, "NOT ALL TAKEN BACK"),
+        Ended::NothingKept if it.why.is_empty() && !has(StepOutcome::RolledBack) => {
+            (Tone::Good, "ALREADY SO")
+        }
         Ended::Confirmed if it.why.is_empty() => (Tone::Good, "KEPT"),
         Ended::Confirmed => (Tone::Warn, "KEPT IN PART"),
         Ended::Awaiting => (Tone::Warn, "AWAITS CONFIRMATION"),
@@ -241,13 +293,27 @@ pub fn runs(report: &RunsReport, none: &str, style: &Style) -> String {
                     run.left_s.map_or("of an earlier boot".to_owned(), |s| format!("{} left", duration(s)));
                 (Tone::Warn, format!("awaits confirmation, {left}"))
             }
+            RunState::TakingBack => {
+                let state = "half taken back (by another linger now, or `linger tune recover`)";
+                (Tone::Warn, state.to_owned())
+            }
             RunState::Confirmed => (Tone::Good, "kept".to_owned()),
             RunState::Closed => (Tone::Faint, run.outcome.clone()),
         };
         let boot = if run.is_this_boot { "" } else { ", before the last start of the host" };
         let persisted = if run.is_persisted { ", set at boot" } else { "" };
-        let head = format!("{} by {} in net:[{}]{boot}{persisted}", run.at, run.who, run.netns);
-        let _ = writeln!(out, "Run {}  {}  {}", run.id, style.paint(tone, &clean(&state)), clean(&head));
+        let state = style.paint(tone, &clean(&state));
+        let _ = writeln!(out, "Run {}  {state}{persisted}", run.id);
+        item(
+            &mut out,
+            "     ",
+            &format!("begun {} by {} in net:[{}]{boot}", run.at, run.who, run.netns),
+            style,
+        );
+        if let (Some(at), Some(by)) = (&run.settled_at, &run.settled_by) {
+            let what = if run.state == RunState::Confirmed { "confirmed" } else { "ended" };
+            item(&mut out, "     ", &format!("{what} {at} by {by}"), style);
+        }
         for step in &run.steps {
             let state = match step.state {
                 StepState::Writing | StepState::Written => "half done",

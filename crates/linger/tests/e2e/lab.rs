@@ -220,6 +220,33 @@ fn what_is_wrong_in_a_file_is_one_clear_sentence() {
     with("interval = 0.3", "interval = 0.3, thresholds = { TW001 = { warn = 1 } }", &["\"warn\"", "TW001"]);
     with("[\"10.77.0.2:80\"]\nconnections", "[\"8.8.8.8:80\"]\nconnections", &["8.8.8.8", "public"]);
     with("peak time_wait >= 90", "peak time_weight >= 90", &["time_weight"]);
+    // Whether it is run or only shown.
+    let shown = |from: &str, to: &str, words: &[&str]| {
+        assert!(FEW_PORTS.contains(from), "{from}");
+        let own = file("mine.toml", &FEW_PORTS.replacen(from, to, 1));
+        refused(&["show", &own.path], words);
+    };
+    let port = ["actor.labtest-api: listen", "\"10.77.0.2\"", "10.77.0.2:80"];
+    shown("listen = [\"10.77.0.2:80\"]", "listen = [\"10.77.0.2\"]", &port);
+    shown("rate = 600.0", "rate = \"much\"", &["actor.labtest-web", "\"much\"", "`rate`"]);
+    shown("kind = \"client\"\n", "", &["actor.labtest-web: `kind` is missing", "\"program\""]);
+    shown("10.77.0.1/24", "10.77.0.1", &["links", "\"10.77.0.1\"", "10.77.0.1/24"]);
+    shown(
+        "[host.server]",
+        "[host.server]\nsysctl = { \"kernel.panic\" = 1 }",
+        &["host.server", "kernel.panic", "net.*"],
+    );
+    shown(
+        "[host.server]",
+        "[host.server]\naddress = { eth1 = [] }",
+        &["host.server", "\"eth1\"", "server has eth0, lo"],
+    );
+    shown("[host.server]", "[host.server]\nroute = { default = \"there\" }", &["host.server", "\"there\""]);
+    shown(
+        "done = [",
+        "link_down = [\"client:eth7\"]\ndone = [",
+        &["ports run out", "\"eth7\"", "client has eth0, lo"],
+    );
     let own = file("mine.toml", FEW_PORTS);
     refused(&["run", &own.path, "--twin", "rang"], &["no twin \"rang\"", "range"]);
 }
@@ -236,6 +263,45 @@ fn what_would_take_too_much_of_this_machine_is_refused_even_by_force() {
     let before = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_max_orphans").unwrap();
     refused(&["run", &own.path], &["net.ipv4.tcp_max_orphans", "--in-disposable-vm"]);
     assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/tcp_max_orphans").unwrap(), before);
+}
+
+#[test]
+fn what_a_client_will_not_do_any_more_is_not_waited_for() {
+    let Some(_room) = lab() else { return };
+    let text =
+        FEW_PORTS.replacen("done = [\"labtest-web\"]", "until = [\"labtest-web: EADDRNOTAVAIL >= 1000\"]", 1);
+    let own = file("few-ports.toml", &text);
+    let run = json(&lab_command(&["run", &own.path, "--format", "json"]), 1);
+    // Its limit is a minute.
+    assert!(run["seconds"].as_f64().unwrap() < 60.0, "{run:#}");
+    let missed = &run["expectations"][0];
+    assert_eq!(missed["what"], "phase \"ports run out\": labtest-web: EADDRNOTAVAIL >= 1000");
+    assert!(missed["seen"].as_f64().unwrap() >= 100.0 && missed["is_met"] == false, "{run:#}");
+}
+
+#[test]
+fn a_client_that_does_not_come_to_its_end_is_told() {
+    let Some(_room) = lab() else { return };
+    let text =
+        FEW_PORTS.replacen("rate = 600.0", "rate = 0.01", 1).replacen("seconds = 60.0", "seconds = 5.0", 1);
+    let own = file("few-ports.toml", &text);
+    let done = lab_command(&["run", &own.path]);
+    assert_eq!(done.status, Some(1), "{done:?}");
+    for words in ["labtest-web: attempted all it should", "NOT MET, seen: 1"] {
+        assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
+    }
+}
+
+#[test]
+fn a_run_that_passes_its_limit_of_sockets_is_stopped() {
+    let Some(_room) = lab() else { return };
+    let text = FEW_PORTS.replacen("sockets = 2000", "sockets = 50", 1).replacen(
+        "seconds = 0.3",
+        "seconds = 10.0",
+        1,
+    );
+    let own = file("few-ports.toml", &text);
+    refused(&["run", &own.path], &["few-ports: stopped: it has ", "its scenario allows 50 (limits.sockets)"]);
 }
 
 // What comes of a run.
@@ -277,6 +343,11 @@ fn a_setting_or_a_parameter_changes_the_outcome() {
         assert_eq!(run["as_expected"], false, "{change:?}");
         assert_eq!(run["hosts"][0]["missing"], Value::from(vec!["TW001"]), "{change:?}");
         assert_eq!(run["actors"][1]["succeeded"], 300, "{change:?}");
+        // What was set is told.
+        let given = change[1].split_once('=').unwrap();
+        let told = ["params", "set"].map(|it| run[it].as_object().unwrap()).into_iter().flatten();
+        let mut values = told.filter(|(key, _)| key.ends_with(given.0.rsplit(':').next().unwrap()));
+        assert!(values.any(|(_, value)| value == given.1), "{change:?}: {run:#}");
     }
     // In the other host it does nothing.
     let server = ["run", &own.path, "--format", "json", "--set", "server:ip_local_port_range=40000 49999"];

@@ -12,5 +12,6 @@ mod oracles;
 mod path;
 mod ports;
 mod queues;
+mod rehearse;
 mod support;
 mod tune;

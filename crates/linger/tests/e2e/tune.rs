@@ -146,6 +146,12 @@ fn ended(child: Child) -> (Option<i32>, Value) {
     (output.status.code(), value)
 }
 
+fn killed(mut child: Child) -> Option<Child> {
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
+}
+
 fn changes(plan: &Value) -> Vec<String> {
     let changes = plan["changes"].as_array().unwrap();
     changes
@@ -258,7 +264,17 @@ fn apply_confirm_verify_roll_back() {
     assert_valid(&schema("tune-undone"), &told);
     assert_eq!((undone.status, &told["steps"][0]["outcome"]), (Some(1), &Value::from("foreign")), "{told:#}");
     assert!(are(&lab.near, "2", "45"));
-    assert!(desk.tune(&["history"]).stdout.contains("rolled back: by the operator"));
+    let history = desk.tune(&["history"]).stdout;
+    assert!(history.contains("rolled back: by the operator"), "{history}");
+    let told = desk.tune(&["history", "--format", "json"]).json();
+    assert_valid(&schema("tune-runs"), &told);
+    let run = &told["runs"][0];
+    for who in ["who", "settled_by"] {
+        assert!(run[who].as_str().unwrap().starts_with("uid "), "{who}: {run:#}");
+    }
+    // When it was written for the first time, and when for the last, to take it back.
+    let (begun, step) = (run["at"].as_str().unwrap(), run["steps"][0]["at"].as_str().unwrap());
+    assert!(begun < step && step >= run["settled_at"].as_str().unwrap(), "{run:#}");
 }
 
 #[test]
@@ -289,6 +305,57 @@ fn what_nobody_confirms_is_taken_back() {
     assert!(applied["why"].as_str().unwrap().contains("not confirmed in time"), "{applied:#}");
     assert_eq!(applied["steps"][0]["outcome"], "rolled_back");
     assert!(are(&lab.near, "2", "60"));
+}
+
+/// Whoever comes first, confirming or the end of the time: what is said is what is there.
+#[test]
+fn a_word_at_the_last_moment_counts_or_does_not() {
+    let Some(lab) = lab() else { return };
+    let mut seen = [0, 0];
+    for round in 0..12u64 {
+        let desk = Desk::new(one());
+        let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "300ms"]);
+        wait_for("it awaits confirmation, or did", || ["awaiting", "closed"].contains(&&*desk.state(1)));
+        std::thread::sleep(Duration::from_millis(round * 25));
+        let is_confirmed = desk.tune(&["confirm", "--run", "1"]).status == Some(0);
+        let (status, applied) = ended(apply);
+        assert_eq!((status == Some(0), &applied["is_confirmed"]), (is_confirmed, &is_confirmed.into()));
+        let value = if is_confirmed { "1" } else { "2" };
+        assert_eq!(lab.near.read_sysctl(REUSE).unwrap(), value, "{round}: {}", desk.journal());
+        assert_eq!(desk.state(1), if is_confirmed { "confirmed" } else { "closed" });
+        wait_for("the guardian ends", || guardians(&desk.path("state/tune")).is_empty());
+        assert_eq!(lab.near.read_sysctl(REUSE).unwrap(), value);
+        seen[usize::from(is_confirmed)] += 1;
+        lab.near.sysctl(REUSE, "2").unwrap();
+    }
+    println!("{} taken back, {} confirmed", seen[0], seen[1]);
+}
+
+#[test]
+fn in_most_containers_settings_are_read_only() {
+    let Some(lab) = lab() else { return };
+    let desk = Desk::new(one());
+    let args =
+        desk.args(&["apply", desk.plan().to_str().unwrap(), "--netns", lab.near.path().to_str().unwrap()]);
+    let script = "mount -o bind,ro /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+    let done = finish(Command::new("unshare").args(["-m", "sh", "-c", script, "sh", LINGER]).args(args));
+    assert!(done.status == Some(3) && done.stderr.contains("with --netns pid:N"), "{done:?}");
+    assert!(!desk.path("state").exists() && are(&lab.near, "2", "60"));
+}
+
+#[test]
+fn the_unit_for_boot_starts_what_there_is() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/linger-tune-recover.service");
+    let text = fs::read_to_string(unit).unwrap();
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+    let [command] = commands.as_slice() else { panic!("{commands:?}") };
+    let args: Vec<&str> = command.strip_prefix("/usr/bin/linger tune ").unwrap().split(' ').collect();
+    let desk = Desk::new(one());
+    let done = desk.tune(&args);
+    assert_eq!((done.status, done.stdout.as_str()), (Some(0), "Nothing is left half done.\n"), "{done:?}");
+    // It waits for the journal where that is by default.
+    let state = linger_tune::journal::STATE_DIR;
+    assert!(text.contains(&format!("ConditionPathExists={state}/journal.jsonl\n")), "{text}");
 }
 
 #[test]
@@ -664,8 +731,24 @@ fn what_is_kept_is_set_again_at_boot_where_that_was_asked_for() {
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.ends_with("\nnet.ipv4.tcp_tw_reuse = 1\nnet.ipv4.tcp_fin_timeout = 30\n"), "{text}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    // It is that namespace's alone, though it is set at boot.
+    let host = desk.tune(&["rollback", "--to", "0", "--dry-run"]);
+    assert!(host.stdout.contains("Nothing is there to be taken back"), "{host:?}");
+    // What others wrote into the file meanwhile stays.
+    fs::write(&file, format!("# by hand\nvm.swappiness = 10\n{text}")).unwrap();
     assert_eq!(desk.tune_on(&lab.near, &["rollback"]).status, Some(0));
-    assert!(!file.exists() && are(&lab.near, "2", "60"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "# by hand\nvm.swappiness = 10\n");
+    assert!(are(&lab.near, "2", "60"));
+    fs::remove_file(&file).unwrap();
+
+    // A link would be replaced: that is said before anything is done.
+    std::os::unix::fs::symlink("/dev/null", &file).unwrap();
+    let mut all = vec!["apply", &plan];
+    all.extend(fast);
+    let refused = desk.tune_on(&lab.near, &all);
+    assert!(refused.status == Some(3) && refused.stderr.contains("it is a link"), "{refused:?}");
+    assert!(are(&lab.near, "2", "60"));
+    fs::remove_file(&file).unwrap();
 
     // A later file would undo it at boot: that is said before anything is done.
     fs::write(folder.join("99-sysctl.conf"), "net.ipv4.tcp_fin_timeout = 15\n").unwrap();
@@ -740,7 +823,307 @@ fn without_the_privilege_it_says_so_and_does_nothing() {
     }
     assert_eq!(done.status, Some(3), "{done:?}");
     assert!(done.stderr.contains("run as root, or with CAP_NET_ADMIN"), "{done:?}");
-    assert_eq!(desk.journal(), "");
+    assert!(!desk.path("state").exists(), "not even a journal is begun");
+    assert!(are(&lab.near, "2", "60"));
+}
+
+#[test]
+fn a_run_does_not_wait_for_one_in_another_namespace() {
+    let Some(lab) = lab() else { return };
+    let desk = Desk::new(two());
+    // One is watched for long, with its lock held.
+    let long = desk.apply(&lab.near, &["--observe", "5m"]);
+    wait_for("a value is written", || are(&lab.near, "1", "60"));
+    // Beside it others are confirmed,
+    let short = desk.apply(&lab.far, &["--observe", "50ms", "--confirm-within", "10m"]);
+    wait_for("it awaits confirmation", || desk.state(2) == "awaiting");
+    assert_eq!(desk.tune(&["confirm", "--run", "2"]).status, Some(0));
+    assert_eq!(ended(short).0, Some(0));
+    assert_eq!(desk.tune_on(&lab.far, &["rollback"]).status, Some(0));
+    // and taken back in time, by a guardian alone.
+    let mut short = desk.apply(&lab.far, &["--observe", "50ms", "--confirm-within", "500ms"]);
+    wait_for("it awaits confirmation, or did", || ["awaiting", "closed"].contains(&&*desk.state(3)));
+    short.kill().unwrap();
+    short.wait().unwrap();
+    wait_for("the guardian takes back", || desk.state(3) == "closed");
+    assert!(are(&lab.far, "2", "60") && are(&lab.near, "1", "60"));
+    // What is at work is not left half done.
+    let recovered = desk.tune(&["recover"]);
+    assert!(
+        recovered.status == Some(0) && recovered.stdout.contains("another linger is at it"),
+        "{recovered:?}"
+    );
+    assert!(are(&lab.near, "1", "60"));
+    signal(long.id() as i32, "INT");
+    assert_eq!(ended(long).0, Some(1));
+    assert!(are(&lab.near, "2", "60"));
+}
+
+#[test]
+fn an_old_value_that_the_kernel_refuses_is_told_and_tried_again() {
+    let Some(lab) = lab() else { return };
+    let range = "net.ipv4.ip_local_port_range";
+    let start = "net.ipv4.ip_unprivileged_port_start";
+    let mut narrow = change(range, "32768 60999", "50000 60999", "namespace");
+    narrow["metric"]["name"] = "TcpExt.TW".into();
+    let desk = Desk::new(json!([narrow]));
+    let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "1s"]);
+    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    // From now on the kernel takes no range that begins below.
+    lab.near.sysctl(start, "45000").unwrap();
+    let (status, applied) = ended(apply);
+    assert_eq!((status, &applied["steps"][0]["outcome"]), (Some(1), &Value::from("stuck")), "{applied:#}");
+    wait_for("the guardian ends", || guardians(&desk.path("state/tune")).is_empty());
+    assert!(desk.journal().lines().count() < 20, "{}", desk.journal());
+    let status = desk.tune(&["status"]);
+    assert!(status.stdout.contains("NOT taken back"), "{status:?}");
+    let next = ended_early(&desk, &lab.near);
+    assert!(next.stderr.contains("run 1 was not ended: `linger tune recover`"), "{next:?}");
+    let stuck = desk.tune(&["recover"]);
+    assert!(stuck.status == Some(1) && stuck.stdout.contains("set them by hand"), "{stuck:?}");
+    assert_eq!(lab.near.read_sysctl(range).unwrap(), "50000\t60999");
+    lab.near.sysctl(start, "1024").unwrap();
+    assert_eq!(desk.tune(&["recover"]).status, Some(0));
+    assert_eq!(lab.near.read_sysctl(range).unwrap(), "32768\t60999");
+    assert_eq!(desk.state(1), "closed");
+}
+
+#[test]
+fn what_is_half_taken_back_cannot_be_confirmed() {
+    let Some(lab) = lab() else { return };
+    for (point, reuse, timeout) in [("after-taking-back", "1", "30"), ("after-undone", "1", "60")] {
+        let desk = Desk::new(two());
+        let mut apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
+        wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+        // Nobody is left to end it.
+        signal(desk.guardian(), "KILL");
+        apply.kill().unwrap();
+        apply.wait().unwrap();
+        let args = desk.args(&["rollback"]);
+        let mut back = Command::new(LINGER);
+        back.args(args).arg("--netns").arg(lab.near.path()).env("LINGER_FAULT", point);
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&back.status().unwrap()), Some(9));
+        assert!(are(&lab.near, reuse, timeout), "{point}: {:?}", values(&lab.near));
+        let confirmed = desk.tune(&["confirm", "--run", "1"]);
+        assert!(
+            confirmed.status == Some(3) && confirmed.stderr.contains("is being taken back"),
+            "{confirmed:?}"
+        );
+        let told = desk.tune(&["status", "--format", "json"]).json();
+        assert_valid(&schema("tune-runs"), &told);
+        assert_eq!(told["runs"][0]["state"], "taking_back");
+        assert_eq!(desk.tune(&["recover"]).status, Some(0));
+        assert!(are(&lab.near, "2", "60"), "{point}");
+    }
+    // With a guardian it is the guardian who ends it.
+    let desk = Desk::new(two());
+    let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
+    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    let args = desk.args(&["rollback"]);
+    let mut back = Command::new(LINGER);
+    back.args(args).arg("--netns").arg(lab.near.path()).env("LINGER_FAULT", "after-undone");
+    assert!(!back.status().unwrap().success());
+    assert_eq!(ended(apply).1["ended"], "rolled_back");
+    assert!(are(&lab.near, "2", "60"));
+}
+
+#[test]
+fn a_journal_that_is_taken_away_takes_no_way_back_with_it() {
+    let Some(lab) = lab() else { return };
+    let file = |desk: &Desk| desk.path("state/tune/journal.jsonl");
+    for is_whole_folder in [false, true] {
+        let take_away = |desk: &Desk| match is_whole_folder {
+            true => fs::remove_dir_all(desk.path("state/tune")).unwrap(),
+            false => fs::remove_file(file(desk)).unwrap(),
+        };
+        // While a step is watched.
+        let desk = Desk::new(two());
+        let apply = desk.apply(&lab.near, &["--observe", "300ms"]);
+        wait_for("a value is written", || are(&lab.near, "1", "60"));
+        take_away(&desk);
+        let (status, applied) = ended(apply);
+        assert_eq!((status, &applied["ended"]), (Some(1), &Value::from("rolled_back")), "{applied:#}");
+        assert!(are(&lab.near, "2", "60"));
+        // While it awaits confirmation, with the applier and without.
+        for is_alone in [false, true] {
+            let desk = Desk::new(two());
+            let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
+            wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+            let apply = if is_alone { killed(apply) } else { Some(apply) };
+            let guardian = desk.guardian();
+            take_away(&desk);
+            wait_for("it is taken back", || are(&lab.near, "2", "60"));
+            if let Some(apply) = apply {
+                assert_eq!(ended(apply).0, Some(1));
+            }
+            wait_for("the guardian ends", || !Path::new(&format!("/proc/{guardian}/cmdline")).exists());
+        }
+    }
+}
+
+#[test]
+fn the_status_is_of_the_settings_whoever_reads() {
+    let Some(lab) = lab() else { return };
+    for (args, status, reuse) in
+        [(["--no-confirm", "--step-by-step"], 1, "2"), (["--no-confirm", "--accept-risk"], 0, "1")]
+    {
+        let desk = Desk::new(one());
+        let mut command = desk.applying(&lab.near, &["--observe", "50ms"]);
+        let mut apply = command.args(args).stderr(Stdio::null()).spawn().unwrap();
+        // Nobody reads what it prints.
+        drop(apply.stdout.take());
+        assert_eq!(apply.wait().unwrap().code(), Some(status), "{args:?}");
+        assert_eq!(lab.near.read_sysctl(REUSE).unwrap(), reuse);
+    }
+    // What is there already is no failure.
+    let desk = Desk::new(one());
+    let (status, applied) = ended(desk.apply(&lab.near, &["--observe", "50ms", "--no-confirm"]));
+    assert_eq!((status, &applied["steps"][0]["outcome"]), (Some(0), &Value::from("already")), "{applied:#}");
+}
+
+#[test]
+fn asking_makes_nothing() {
+    let Some(lab) = lab() else { return };
+    let desk = Desk::new(two());
+    for (args, status) in [
+        (&["recover"][..], 0),
+        (&["recover", "--dry-run"], 0),
+        (&["confirm"], 3),
+        (&["confirm", "--dry-run"], 3),
+        (&["status"], 0),
+        (&["history"], 0),
+    ] {
+        assert_eq!(desk.tune(args).status, Some(status), "{args:?}");
+    }
+    for args in [&["rollback"][..], &["rollback", "--dry-run"], &["diff"], &["verify"]] {
+        assert_eq!(desk.tune_on(&lab.near, args).status, Some(0), "{args:?}");
+    }
+    assert!(!desk.path("state").exists());
+    // And where there is something, a rehearsal of it changes nothing.
+    let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
+    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    let journal = desk.journal();
+    let confirm = desk.tune(&["confirm", "--dry-run"]);
+    assert!(
+        confirm.status == Some(0) && confirm.stdout.contains("net.ipv4.tcp_tw_reuse: 2 → 1"),
+        "{confirm:?}"
+    );
+    lab.near.sysctl(TIMEOUT, "45").unwrap();
+    let back = desk.tune_on(&lab.near, &["rollback", "--dry-run"]);
+    assert!(back.stdout.contains("net.ipv4.tcp_tw_reuse is 1; 2 would be written"), "{back:?}");
+    assert!(back.stdout.contains("net.ipv4.tcp_fin_timeout is 45, which is not linger's"), "{back:?}");
+    assert!(desk.tune(&["recover", "--dry-run"]).stdout.contains("Nothing is left half done."));
+    assert!(desk.journal() == journal && are(&lab.near, "1", "45"));
+    signal(apply.id() as i32, "INT");
+    assert_eq!(ended(apply).0, Some(1));
+}
+
+#[test]
+fn what_the_owner_wants_is_planned_and_made() {
+    let Some(lab) = lab() else { return };
+    let desk = Desk::new(one());
+    let profile = desk.path("edge.toml");
+    let text = "role = \"gateway\"\n[wanted]\n\"net.ipv4.tcp_fin_timeout\" = 30\n\
+                \"net.ipv4.tcp_syncookies\" = 1\n\
+                \"net.ipv4.tcp_tw_reuse\" = { value = \"1\", why = \"short connections\" }\n\
+                [never]\n\"net.core.somaxconn\" = \"ask Ann\"\n";
+    fs::write(&profile, text).unwrap();
+    let args = ["--profile", profile.to_str().unwrap()];
+    let plan = plan_of(&lab.near, &args);
+    assert_eq!(changes(&plan), ["net.ipv4.tcp_fin_timeout=30", "net.ipv4.tcp_tw_reuse=1"], "{plan:#}");
+    assert_eq!((&plan["role"], &plan["changes"][1]["why"]), (&"gateway".into(), &"short connections".into()));
+    assert!(plan["right"].to_string().contains("what the profile wants"), "{plan:#}");
+    assert!(plan["left_alone"].to_string().contains("ask Ann"), "{plan:#}");
+    // The command line goes before the file.
+    let client = plan_of(&lab.near, &[&args[..], &["--role", "client"]].concat());
+    assert_eq!(client["role"], "client");
+    fs::write(desk.plan(), plan.to_string()).unwrap();
+    let all = ["--observe", "50ms", "--no-confirm"];
+    let next = desk.tune_on(&lab.near, &["apply", desk.plan().to_str().unwrap()]);
+    assert!(next.status == Some(3) && next.stderr.contains("--accept-risk"), "{next:?}");
+    assert_eq!(ended(desk.apply(&lab.near, &[&all[..], &["--accept-risk"]].concat())).0, Some(0));
+    assert!(are(&lab.near, "1", "30"));
+    // Reuse does nothing without timestamps, whoever wants it.
+    lab.far.sysctl("net.ipv4.tcp_timestamps", "0").unwrap();
+    let off = plan_of(&lab.far, &args);
+    assert_eq!(changes(&off), ["net.ipv4.tcp_fin_timeout=30"], "{off:#}");
+    assert!(off["left_alone"].to_string().contains("timestamps are off"), "{off:#}");
+    // What is none says so in one line.
+    for bad in ["[wanted]\n\"net.ipv4.tw_reuse\" = 1\n", "\u{1b}[31m", "role = 1"] {
+        fs::write(&profile, bad).unwrap();
+        let refused = linger_on(&lab.near, &["tune", "plan", "--profile", profile.to_str().unwrap()]);
+        assert_eq!((refused.status, refused.stderr.lines().count()), (Some(3), 1), "{refused:?}");
+        assert!(
+            refused.stderr.contains("edge.toml: line ") && !refused.stderr.contains('\u{1b}'),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_report_from_anywhere_can_do_no_harm() {
+    let Some(lab) = lab() else { return };
+    let desk = Desk::new(one());
+    let file = desk.path("report.json");
+    let plan = |report: &str, format: &str| {
+        fs::write(&file, report).unwrap();
+        linger_on(&lab.near, &["tune", "plan", "--format", format, "--from", file.to_str().unwrap()])
+    };
+    let good = linger_on(&lab.near, &["check", "--format", "json"]).json();
+    // What is no report says so in one short line that no terminal obeys.
+    let mut other = good.clone();
+    other["kernel"] = format!("\u{1b}[31m{}", "x".repeat(10_000)).into();
+    let mut many = good.clone();
+    many["netns"]["inode"] = 1.into();
+    let many = json!({"schema": 1, "reports": vec![many; 300]});
+    let deep = "[".repeat(100_000);
+    let odd = good.to_string().replace("\"verdict\":\"ok\"", "\"verdict\":\"\\u001b[31m\"");
+    for bad in [other.to_string(), many.to_string(), deep, odd + "x", String::new()] {
+        let done = plan(&bad, "text");
+        assert_eq!((done.status, done.stdout.as_str()), (Some(3), ""), "{done:?}");
+        assert!(done.stderr.len() < 600 && done.stderr.lines().count() == 1, "{done:?}");
+        assert!(!done.stderr.contains('\u{1b}'), "{done:?}");
+    }
+    // What is one can put neither a line into a file nor a colour onto a terminal, and no setting into a plan that
+    // linger does not change.
+    let mut hostile = good;
+    let word = "x\n\u{1b}[31m\nkernel.core_pattern = |/bin/sh\n";
+    let remedy =
+        |sysctl: &str| json!({"kind": "kernel", "applicability": "safe", "text": word, "sysctl": sysctl});
+    hostile["findings"] = json!([{
+        "code": word, "name": word, "severity": "critical", "confidence": "high", "summary": word, "subject": word,
+        "why": word, "evidence": [], "covers": [], "process": null,
+        "remedies": [
+            {"kind": "application", "applicability": "advice", "text": word},
+            remedy("net.ipv4.tcp_tw_reuse=1"), remedy("kernel.core_pattern=|/bin/sh"),
+            remedy("net.ipv4.../../kernel/panic=1"), remedy("net.ipv4.tcp_fin_timeout=0"), remedy(word),
+        ],
+    }]);
+    for format in ["text", "sysctl.d"] {
+        let done = plan(&hostile.to_string(), format);
+        assert_eq!(done.status, Some(0), "{done:?}");
+        assert!(!done.stdout.contains('\u{1b}'), "{done:?}");
+        assert!(!done.stdout.lines().any(|line| line.starts_with("kernel.core_pattern")), "{done:?}");
+    }
+    let made = plan(&hostile.to_string(), "json").json();
+    assert_eq!(changes(&made), ["net.ipv4.tcp_tw_reuse=1"], "{made:#}");
+}
+
+/// Systemd's folder, and none of its manager: what is asked of it fails, and the guardian is there all the same.
+#[test]
+fn without_a_manager_that_answers_the_guardian_stands_all_the_same() {
+    let Some(lab) = lab() else { return };
+    let desk = Desk::new(two());
+    let inner = desk.applying(&lab.near, &["--observe", "30s"]);
+    let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
+    let mut apply = Command::new("unshare");
+    apply.args(["-m", "sh", "-c", script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    let mut apply = apply.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("a value is written", || are(&lab.near, "1", "60"));
+    assert_eq!(guardians(&desk.path("state/tune")).len(), 1);
+    apply.kill().unwrap();
+    apply.wait().unwrap();
+    wait_for("the guardian takes back", || desk.state(1) == "closed");
     assert!(are(&lab.near, "2", "60"));
 }
 

@@ -49,7 +49,7 @@ fn kill(ns: &Netns, settings: &Namespace, point: &str, time: u32) -> (u32, bool)
         with_new += u32::from(now == new);
     }
     let journal = Journal::open(&dir).unwrap();
-    let lock = journal.lock(Duration::from_secs(5)).unwrap();
+    let lock = journal.lock(settings.netns(), Duration::from_secs(5)).unwrap();
     for run in &journal.read().unwrap().runs {
         if let Some((steps, _)) = recover(&journal, &lock, Some(settings), run).unwrap() {
             let is_old = |it: &linger_tune::UndoReport| matches!(it.outcome, Undo::Undone | Undo::AlreadyOld);
@@ -119,7 +119,7 @@ fn killed_at_any_moment_recover_brings_the_old_values() {
         victim.kill().unwrap();
         victim.wait().unwrap();
         let journal = Journal::open(&dir).unwrap();
-        let lock = journal.lock(Duration::from_secs(5)).unwrap();
+        let lock = journal.lock(settings.netns(), Duration::from_secs(5)).unwrap();
         for run in &journal.read().unwrap().runs {
             recover(&journal, &lock, Some(&settings), run).unwrap();
         }

@@ -57,6 +57,7 @@ pub fn change(key: &str, from: &str, to: &str) -> Change {
             ChangeScope::Namespace
         },
         undo: String::new(),
+        rehearsed: None,
     }
 }
 
@@ -168,9 +169,9 @@ pub fn go(
     attendant: &mut dyn Attendant,
 ) -> Result<Applied, linger_tune::Error> {
     let journal = Journal::open(dir)?;
-    let lock = journal.lock(Duration::from_secs(5))?;
+    let lock = journal.lock(settings.netns(), Duration::from_secs(5))?;
     let log = journal.read()?;
     preflight(plan, settings, V, &log, journal.boot(), None)?;
-    let run = begin(&journal, &lock, &log, settings.netns(), None)?;
+    let run = begin(&journal, &lock, settings, None)?;
     Ok(apply(plan, run, &journal, &lock, settings, options, attendant))
 }

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use linger_facts::Tunable;
+use linger_tune::journal::Event;
 use linger_tune::{
-    Ended, Error, Journal, Namespace, NetnsMark, Phase, Settings, StepOutcome, StepState, Tree, Undo,
-    confirm, recover, roll_back,
+    Ended, Error, Journal, Namespace, NetnsMark, Phase, Settings, StepOutcome, StepState, Tree, Undo, apply,
+    begin, confirm, recover, roll_back,
 };
 
 use crate::support::{Look, OPTIONS, RANGE, REUSE, Scripted, TIMEOUT, change, go, key, log, namespace, plan};
@@ -42,7 +43,7 @@ fn steps_that_pass_are_kept_confirmed_and_rolled_back() {
     assert!(busy.contains("run 1 awaits confirmation"), "{busy}");
 
     let journal = Journal::open(&it.dir).unwrap();
-    let lock = journal.lock(std::time::Duration::ZERO).unwrap();
+    let lock = journal.lock(it.settings.netns(), std::time::Duration::ZERO).unwrap();
     confirm(&journal, &lock, log(&it.dir).run(1).unwrap()).unwrap();
     assert_eq!(log(&it.dir).run(1).unwrap().phase, Phase::Confirmed);
     assert!(
@@ -257,6 +258,37 @@ fn what_cannot_be_applied_is_said_before_anything_is_done() {
     assert_eq!(it.value(REUSE), "2");
 }
 
+/// What was set at boot and is half taken back: the file goes, and no value is written after a reboot.
+#[test]
+fn what_is_set_at_boot_is_mended_after_a_reboot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("fs")).unwrap();
+    std::fs::create_dir(path("sysctl.d")).unwrap();
+    std::fs::write(path("fs/file-max"), "100000\n").unwrap();
+    let settings = Tree::new(folder.path());
+    let journal = Journal::open(&path("tune")).unwrap();
+    let lock = journal.lock(settings.netns(), std::time::Duration::ZERO).unwrap();
+    let plan = plan(vec![change("fs.file-max", "100000", "200000")]);
+    let run = begin(&journal, &lock, &settings, Some(path("sysctl.d"))).unwrap();
+    let options = linger_tune::Options { confirm_within: None, ..OPTIONS };
+    apply(&plan, run, &journal, &lock, &settings, &options, &mut Scripted::calm());
+    linger_tune::persist_confirmed(&journal, &lock, run).unwrap();
+    let file = path("sysctl.d/99-linger.conf");
+    assert!(std::fs::read_to_string(&file).unwrap().ends_with("fs.file-max = 200000\n"));
+    // Killed after the first line of taking it back, and started again.
+    journal.append(&lock, run, Event::TakingBack { why: "by the operator".into() }).unwrap();
+    let lines = path("tune/journal.jsonl");
+    let text = std::fs::read_to_string(&lines).unwrap();
+    std::fs::write(&lines, text.replace(journal.boot(), "00000000-0000-0000-0000-000000000000")).unwrap();
+    assert_eq!(log(&path("tune")).runs[0].phase, Phase::TakingBack);
+    let (steps, what) =
+        recover(&journal, &lock, Some(&settings), &log(&path("tune")).runs[0]).unwrap().unwrap();
+    assert!(steps.is_empty() && !file.exists(), "{what}");
+    assert_eq!(settings.read(key("fs.file-max")).unwrap(), "200000");
+    assert_eq!(recover(&journal, &lock, Some(&settings), &log(&path("tune")).runs[0]).unwrap(), None);
+}
+
 #[test]
 fn after_a_reboot_recover_writes_no_value() {
     let Some(it) = place() else { return };
@@ -271,7 +303,7 @@ fn after_a_reboot_recover_writes_no_value() {
         .unwrap()
         .replace(journal.boot(), "00000000-0000-0000-0000-000000000000");
     std::fs::write(&file, text).unwrap();
-    let lock = journal.lock(std::time::Duration::ZERO).unwrap();
+    let lock = journal.lock(it.settings.netns(), std::time::Duration::ZERO).unwrap();
     let (steps, what) =
         recover(&journal, &lock, Some(&it.settings), log(&it.dir).run(1).unwrap()).unwrap().unwrap();
     assert_eq!(steps, []);

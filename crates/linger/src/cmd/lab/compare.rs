@@ -86,13 +86,13 @@ pub fn run(args: &CompareArgs, style: &Style) -> anyhow::Result<u8> {
     let options = &args.options;
     let common = adjust(options)?;
     let twin = options.twin.as_deref();
-    let plain = ready(&args.scenario, twin, options, &common)?;
+    let plain = ready(&args.scenario, twin, options.duration, &common)?;
     let mut scenarios = Vec::new();
     for (option, settings) in [("--a", &args.a), ("--b", &args.b)] {
         let changes = side(option, settings, &plain, &common)?;
-        scenarios.push(ready(&args.scenario, twin, options, &changes)?);
+        scenarios.push(ready(&args.scenario, twin, options.duration, &changes)?);
     }
-    let runner = Runner::new(options)?;
+    let runner = Runner::new(options.force, options.in_disposable_vm)?;
     let board = Board::new(2);
     let mut sides = Vec::new();
     for ((scenario, name), settings) in scenarios.iter().zip(["a", "b"]).zip([&args.a, &args.b]) {

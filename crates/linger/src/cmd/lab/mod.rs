@@ -2,12 +2,12 @@
 
 pub mod compare;
 pub mod list;
-mod load;
+pub mod load;
 pub mod myths;
 mod observer;
-mod progress;
+pub mod progress;
 pub mod run;
-mod runner;
+pub mod runner;
 mod settings;
 pub mod show;
 

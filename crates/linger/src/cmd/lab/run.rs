@@ -5,7 +5,7 @@ use super::progress::Board;
 use super::runner::Runner;
 use super::settings::adjust;
 use crate::UNKNOWN;
-use crate::cli::{RunArgs, RunOptions};
+use crate::cli::RunArgs;
 use crate::cmd::show;
 use crate::render::lab::{run_text, runs_text};
 use crate::render::style::Style;
@@ -14,6 +14,7 @@ use linger_lab::run::{RUN_SCHEMA, RunReport};
 use linger_lab::scenario::{Adjust, Scenario, library};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Runs of several scenarios.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -46,15 +47,15 @@ pub fn run(args: &RunArgs, style: &Style) -> anyhow::Result<u8> {
     let mut scenarios = Vec::new();
     if args.all {
         for scenario in library()? {
-            scenarios.push(ready(&scenario.name, None, options, &changes)?);
+            scenarios.push(ready(&scenario.name, None, options.duration, &changes)?);
         }
     }
     for name in &args.scenarios {
-        scenarios.push(ready(name, options.twin.as_deref(), options, &changes)?);
+        scenarios.push(ready(name, options.twin.as_deref(), options.duration, &changes)?);
     }
     let (scenarios, left_out): (Vec<Scenario>, Vec<Scenario>) =
         scenarios.into_iter().partition(|it| !args.all || options.in_disposable_vm || it.machine.is_empty());
-    let runner = Runner::new(options)?;
+    let runner = Runner::new(options.force, options.in_disposable_vm)?;
     let board = Board::new(scenarios.len());
     if let ([scenario], false) = (scenarios.as_slice(), args.all) {
         let ran = runner.one(scenario, &scenario.name, &board);
@@ -93,7 +94,7 @@ pub fn run(args: &RunArgs, style: &Style) -> anyhow::Result<u8> {
 }
 
 /// What was seen stays seen, whether or not it is read to its end.
-pub(super) fn seen(shown: anyhow::Result<()>, status: u8) -> anyhow::Result<u8> {
+pub fn seen(shown: anyhow::Result<()>, status: u8) -> anyhow::Result<u8> {
     match shown {
         Err(error) if !crate::reader_left(&error) => Err(error),
         _ => Ok(status),
@@ -101,14 +102,14 @@ pub(super) fn seen(shown: anyhow::Result<()>, status: u8) -> anyhow::Result<u8> 
 }
 
 /// Loads a scenario; a longer duration may take so much longer.
-pub(super) fn ready(
+pub fn ready(
     name: &str,
     twin: Option<&str>,
-    options: &RunOptions,
+    duration: Option<Duration>,
     changes: &Adjust,
 ) -> anyhow::Result<Scenario> {
     let mut scenario = load(name, twin, changes)?;
-    if let Some(duration) = options.duration {
+    if let Some(duration) = duration {
         let usual = load(name, twin, &Adjust::default())?;
         let seconds = usual.params.iter().find(|(key, _)| key == "seconds").map(|(_, value)| value);
         let usual = seconds.and_then(|it| it.as_float().or_else(|| it.as_integer().map(|it| it as f64)));

@@ -3,7 +3,6 @@
 use super::load::{needs, one_line};
 use super::observer::Collected;
 use super::progress::Board;
-use crate::cli::RunOptions;
 use linger_lab::Launcher;
 use linger_lab::run::{Machine, Options, RunReport, admit, run};
 use linger_lab::scenario::{Limits, Scenario};
@@ -31,13 +30,13 @@ struct Queue {
 
 impl Runner {
     /// Makes sure that namespaces may be made, and looks at the machine. It must come before the first thread.
-    pub fn new(options: &RunOptions) -> anyhow::Result<Runner> {
+    pub fn new(is_forced: bool, is_disposable: bool) -> anyhow::Result<Runner> {
         let launcher = super::enter()?;
         let mut machine = Machine::read();
-        if options.force {
+        if is_forced {
             machine.runnable = None;
         }
-        Ok(Runner { launcher, machine, is_disposable: options.in_disposable_vm })
+        Ok(Runner { launcher, machine, is_disposable })
     }
 
     /// Runs one; `label` stands on the board.

@@ -6,19 +6,24 @@ use crate::cli::TuneApplyArgs;
 use crate::cmd::show;
 use crate::config;
 use crate::render::style::Style;
-use crate::render::tune;
+use crate::render::{clean, tune};
 use anyhow::{Context, bail};
 use linger_netns::Netns;
 use linger_tune::journal::{Event, boottime_s};
 use linger_tune::plan::{MOST_BYTES, RiskLevel};
+use linger_tune::rehearsed::Verdict;
 use linger_tune::{
-    Applied, Ended, Guard, Interrupt, Journal, Options, Phase, Plan, Run, Settings, Signals, StepOutcome,
-    StepState, apply, begin, persist_confirmed, preflight, roll_back,
+    Applied, Ended, Follower, Guard, Interrupt, Journal, Kind, Options, Phase, Plan, Run, Settings, Signals,
+    StepOutcome, StepState, Told, Undo, UndoReport, apply, begin, may_write, persist_confirmed, preflight,
+    roll_back,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// How often it looks whether somebody confirmed.
@@ -57,15 +62,28 @@ pub fn run(args: &TuneApplyArgs, style: &Style) -> anyhow::Result<u8> {
             change.to
         );
     }
+    for (at, change) in plan.changes.iter().enumerate() {
+        let marked = change.rehearsed.as_ref().filter(|it| it.verdict.is_marked());
+        let Some(rehearsed) = marked else { continue };
+        let step = format!("step {} ({}={})", at + 1, change.key, change.to);
+        if rehearsed.verdict == Verdict::Worse && !args.accept_risk {
+            bail!("{step} made it worse when it was rehearsed: take it out, or add --accept-risk");
+        }
+        let _ = writeln!(io::stderr(), "linger: {step} {} when it was rehearsed", rehearsed.verdict.words());
+    }
     let config = args.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
     let ns = open(&args.place)?;
     let settings = settings(&ns, args.place.proc_sys.as_deref())?;
-    let persist = args.persist.then(|| args.sysctl_dir.clone());
+    let persist = args.persist.then(|| folder_for_boot(&args.sysctl_dir)).transpose()?;
     if persist.as_deref() == Some(linger_tune::SYSCTL_DIR.as_ref()) && !settings.is_host() {
         bail!(
             "--persist: {} is read for the host's network namespace, and this is another",
             linger_tune::SYSCTL_DIR
         );
+    }
+    may_write(&plan, settings.as_ref())?;
+    if let Some(note) = tune::made_elsewhere(&plan, ns.inode()) {
+        let _ = writeln!(io::stderr(), "{note}");
     }
     let options = Options {
         observe: args.observe,
@@ -76,14 +94,14 @@ pub fn run(args: &TuneApplyArgs, style: &Style) -> anyhow::Result<u8> {
         return dry_run(args, &plan, settings.as_ref(), persist.as_ref(), &options);
     }
     let journal = Journal::open(&args.state.state_dir)?;
-    let lock = journal.lock(PATIENCE)?;
+    let lock = journal.lock(settings.netns(), PATIENCE)?;
     let log = journal.read()?;
     preflight(&plan, settings.as_ref(), version, &log, journal.boot(), persist.as_ref())?;
     if plan.changes.is_empty() {
         writeln!(io::stdout(), "The plan changes nothing.")?;
         return Ok(0);
     }
-    let run = begin(&journal, &lock, &log, settings.netns(), persist)?;
+    let run = begin(&journal, &lock, settings.as_ref(), persist)?;
     let guard = match guardian(args, &journal, &ns, run, plan.changes.len(), &options) {
         Ok(guard) => guard,
         Err(error) => {
@@ -99,24 +117,42 @@ pub fn run(args: &TuneApplyArgs, style: &Style) -> anyhow::Result<u8> {
     match report.applied.ended {
         Ended::Confirmed => persisted = persist_confirmed(&journal, &lock, run),
         Ended::Awaiting => {
+            let mut follower = Follower::new(&journal, run)?;
             drop(lock);
-            let until = match journal.read()?.run(run).map(|it| it.phase) {
-                Some(Phase::Awaiting(until)) => until,
-                _ => boottime_s(),
+            let left = match follower.run().phase {
+                Phase::Awaiting(until) => until - boottime_s(),
+                _ => 0.0,
             };
-            let _ = writeln!(
-                io::stderr(),
-                "{}",
-                tune::awaiting(run, until - boottime_s(), &args.state.state_dir)
-            );
-            await_word(&journal, settings.as_ref(), &mut watcher, until, &mut report)?;
+            let _ = writeln!(io::stderr(), "{}", tune::awaiting(run, left, journal.path()));
+            await_word(&journal, settings.as_ref(), &mut watcher, &mut follower, &mut report)?;
         }
         Ended::NothingKept | Ended::RolledBack => {}
     }
-    show(args.format, &report, |report| tune::applied(report, style))?;
+    // The status is of the settings, whether or not anybody reads what is said of them.
+    let shown = show(args.format, &report, |report| tune::applied(report, style));
     persisted?;
-    let is_whole = report.is_confirmed && report.applied.why.is_empty();
-    Ok(u8::from(!is_whole))
+    if let Err(error) = shown {
+        let _ =
+            writeln!(io::stderr(), "linger: cannot say what came of it: {}", clean(&format!("{error:#}")));
+    }
+    Ok(u8::from(!report.is_whole()))
+}
+
+impl ApplyReport {
+    /// Whether every step of the plan has its value, for good.
+    fn is_whole(&self) -> bool {
+        let are = |wanted: &[StepOutcome]| self.applied.steps.iter().all(|it| wanted.contains(&it.outcome));
+        let is_there = are(&[StepOutcome::Kept, StepOutcome::Already]);
+        is_there && self.applied.why.is_empty() && (self.is_confirmed || are(&[StepOutcome::Already]))
+    }
+}
+
+/// The folder as recorded in the journal, which others read from elsewhere: absolute, and without links.
+fn folder_for_boot(folder: &Path) -> anyhow::Result<PathBuf> {
+    let failed = || format!("--sysctl-dir: cannot open {}", clean(&folder.display().to_string()));
+    let real = fs::canonicalize(folder).with_context(failed)?;
+    let is_system = fs::canonicalize(linger_tune::SYSCTL_DIR).is_ok_and(|it| it == real);
+    Ok(if is_system { linger_tune::SYSCTL_DIR.into() } else { real })
 }
 
 /// Waits until somebody confirms, the time is over, or the operator has enough.
@@ -124,44 +160,84 @@ fn await_word(
     journal: &Journal,
     settings: &dyn Settings,
     watcher: &mut Watcher,
-    until: f64,
+    follower: &mut Follower,
     report: &mut ApplyReport,
 ) -> anyhow::Result<()> {
     use linger_tune::Attendant;
-    let run = report.applied.run;
+    let mut is_asked = false;
     loop {
-        let log = journal.read()?;
-        match log.run(run).map(|it| (it.phase, it)) {
-            Some((Phase::Confirmed, _)) => {
+        let told = follower.look(journal);
+        let phase = follower.run().phase;
+        match phase {
+            Phase::Confirmed => {
                 report.is_confirmed = true;
                 report.applied.ended = Ended::Confirmed;
                 return Ok(());
             }
-            Some((Phase::Closed, run)) => {
-                report.applied.ended = Ended::RolledBack;
-                report.applied.why.clone_from(&run.outcome);
-                taken_back(&mut report.applied, run);
+            Phase::Closed => {
+                taken_back(&mut report.applied, follower.run());
                 return Ok(());
             }
-            _ => {}
+            Phase::Open | Phase::Awaiting(_) | Phase::TakingBack => {}
         }
-        let why = match watcher.wait(TICK) {
+        match watcher.wait(TICK) {
             // The guardian goes on waiting, and so may the operator, in another terminal.
             Some(Interrupt::TerminalGone) => return Ok(()),
-            Some(Interrupt::Asked) => "interrupted",
-            None if boottime_s() >= until && !watcher.is_guarded() => "not confirmed in time",
-            None => continue,
+            Some(Interrupt::Asked) => is_asked = true,
+            None => {}
+        }
+        let is_over = match phase {
+            Phase::Awaiting(until) => boottime_s() >= until,
+            _ => true,
         };
-        let lock = journal.lock(PATIENCE)?;
-        let log = journal.read()?;
-        if let Some(run) = log.run(run).filter(|it| matches!(it.phase, Phase::Awaiting(_))) {
-            roll_back(journal, &lock, settings, run, why)?;
+        let why = if is_asked {
+            "interrupted"
+        } else if told == Told::Lost {
+            "the journal was taken away"
+        } else if is_over && !watcher.is_guarded() {
+            "not confirmed in time"
+        } else {
+            continue;
+        };
+        let lock = match journal.lock(follower.run().netns, PATIENCE) {
+            Ok(lock) => lock,
+            // Whoever has it confirms, or takes back.
+            Err(error) if error.kind == Kind::Busy => continue,
+            Err(error) => return Err(error.into()),
+        };
+        follower.look(journal);
+        if follower.run().phase.is_unsettled() {
+            let undone = roll_back(journal, &lock, settings, follower.run(), why);
+            (report.applied.ended, report.applied.why) = (Ended::RolledBack, why.to_owned());
+            match undone {
+                Ok(undone) => undone.iter().for_each(|it| was_undone(&mut report.applied, it)),
+                // By the values, not by the journal, which can't be written.
+                Err(error) => {
+                    follower.look(journal);
+                    taken_back(&mut report.applied, follower.run());
+                    report.applied.why = format!("{why}; {error}");
+                }
+            }
+            return Ok(());
         }
     }
 }
 
-/// What became of the steps since.
+/// What became of a step that this process took back.
+fn was_undone(applied: &mut Applied, undone: &UndoReport) {
+    if let Some(report) = applied.steps.iter_mut().find(|it| it.number == undone.number) {
+        report.outcome = match undone.outcome {
+            Undo::Undone | Undo::AlreadyOld => StepOutcome::RolledBack,
+            Undo::Foreign => StepOutcome::Foreign,
+            Undo::Stuck => StepOutcome::Stuck,
+        };
+        report.note.clone_from(&undone.note);
+    }
+}
+
+/// What became of the steps since, by the journal.
 fn taken_back(applied: &mut Applied, run: &Run) {
+    (applied.ended, applied.why) = (Ended::RolledBack, run.outcome.clone());
     for step in &run.steps {
         let outcome = match step.state {
             StepState::Undone => StepOutcome::RolledBack,
@@ -190,7 +266,33 @@ fn guardian(
     let at_most = one * u32::try_from(steps).unwrap_or(u32::MAX) + Duration::from_secs(60);
     let program =
         std::env::current_exe().context("cannot find this program, from which the guardian is started")?;
-    let mut command = linger_netns::command(ns, program)?;
+    let start = |scope: Option<(PathBuf, Vec<OsString>)>| -> anyhow::Result<Guard> {
+        let mut command = match &scope {
+            Some((runner, arguments)) => {
+                let mut command = linger_netns::command(ns, runner)?;
+                command.args(arguments).arg(&program);
+                command
+            }
+            None => linger_netns::command(ns, &program)?,
+        };
+        guard_of(&mut command, args, journal, run, at_most)?;
+        Ok(Guard::start(command)?)
+    };
+    // A manager that does not answer is no reason to do without a guardian.
+    match linger_tune::scope(run).map(|scope| start(Some(scope))) {
+        Some(Ok(guard)) => Ok(guard),
+        Some(Err(_)) | None => start(None),
+    }
+}
+
+/// What the guardian's command is told.
+fn guard_of(
+    command: &mut Command,
+    args: &TuneApplyArgs,
+    journal: &Journal,
+    run: u64,
+    at_most: Duration,
+) -> anyhow::Result<()> {
     // It starts in another folder.
     let state_dir = std::path::absolute(journal.path())?;
     command.arg("__guardian").arg("--state-dir").arg(state_dir);
@@ -201,7 +303,7 @@ fn guardian(
     }
     // Places where a test has this process killed are not the guardian's.
     command.env_remove("LINGER_FAULT");
-    Ok(Guard::start(command)?)
+    Ok(())
 }
 
 fn dry_run(
@@ -212,12 +314,9 @@ fn dry_run(
     options: &Options,
 ) -> anyhow::Result<u8> {
     // Nothing is made, the journal's folder neither.
-    let (log, boot) = match args.state.state_dir.exists() {
-        true => {
-            let journal = Journal::open(&args.state.state_dir)?;
-            (journal.read()?, journal.boot().to_owned())
-        }
-        false => (linger_tune::Log::default(), String::new()),
+    let (log, boot) = match super::journal(&args.state)? {
+        Some(journal) => (journal.read()?, journal.boot().to_owned()),
+        None => (linger_tune::Log::default(), String::new()),
     };
     preflight(plan, settings, version()?, &log, &boot, persist)?;
     io::stdout().write_all(tune::dry_run(plan, options, persist.map(PathBuf::as_path)).as_bytes())?;

@@ -1,13 +1,13 @@
 //! `linger tune status`, `history`, `diff`, `verify`
 
 use super::undo::is_here;
-use super::{open, settings};
+use super::{journal, open, settings};
 use crate::cli::{TuneHereArgs, TuneLogArgs};
 use crate::cmd::show;
 use crate::render::style::Style;
 use crate::render::tune;
 use linger_tune::journal::{StepState, boottime_s};
-use linger_tune::{Journal, Log, Phase, Run};
+use linger_tune::{Log, Phase, Run};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -41,6 +41,10 @@ pub struct RunReport {
     pub left_s: Option<f64>,
     /// How it ended; empty where it has not.
     pub outcome: String,
+    /// When it was confirmed or taken back, RFC 3339 in UTC; null where nobody has.
+    pub settled_at: Option<String>,
+    /// Who did that.
+    pub settled_by: Option<String>,
     /// Whether its values are set again at boot.
     pub is_persisted: bool,
     /// Steps that were begun.
@@ -55,6 +59,8 @@ pub enum RunState {
     Open,
     /// It is taken back unless it is confirmed in time.
     Awaiting,
+    /// It is taken back at the moment, or that was left half done.
+    TakingBack,
     /// Its steps stay.
     Confirmed,
     /// It is over.
@@ -72,6 +78,8 @@ pub struct LogStep {
     pub from: String,
     /// The value that was set.
     pub to: String,
+    /// When it was written last, to change it or to take it back, RFC 3339 in UTC.
+    pub at: String,
     /// How far it is.
     pub state: StepState,
     /// What was seen of its effect, or why it was taken back.
@@ -107,6 +115,7 @@ pub struct Kept {
 fn report(run: &Run, boot: &str) -> RunReport {
     let (state, left_s) = match run.phase {
         Phase::Open => (RunState::Open, None),
+        Phase::TakingBack => (RunState::TakingBack, None),
         Phase::Awaiting(until) => {
             let left = (until - boottime_s()).max(0.0).round();
             (RunState::Awaiting, (run.boot == boot).then_some(left))
@@ -119,10 +128,14 @@ fn report(run: &Run, boot: &str) -> RunReport {
         key: step.key.key.to_owned(),
         from: step.from.clone(),
         to: step.to.clone(),
+        at: step.at.clone(),
         state: step.state,
         note: step.note.clone(),
     });
+    let settled = |text: &String| Some(text.clone()).filter(|it| !it.is_empty());
     RunReport {
+        settled_at: settled(&run.settled.0),
+        settled_by: settled(&run.settled.1),
         id: run.id,
         at: run.at.clone(),
         who: run.who.clone(),
@@ -131,18 +144,17 @@ fn report(run: &Run, boot: &str) -> RunReport {
         state,
         left_s,
         outcome: run.outcome.clone(),
-        is_persisted: run.is_persisted,
+        is_persisted: run.is_persisted && run.phase == Phase::Confirmed,
         steps: steps.collect(),
     }
 }
 
 /// The journal where there is one; it is not made.
 fn read(args: &TuneLogArgs) -> anyhow::Result<(Log, String)> {
-    if !args.state.state_dir.exists() {
-        return Ok((Log::default(), String::new()));
-    }
-    let journal = Journal::open(&args.state.state_dir)?;
-    Ok((journal.read()?, journal.boot().to_owned()))
+    Ok(match journal(&args.state)? {
+        Some(journal) => (journal.read()?, journal.boot().to_owned()),
+        None => (Log::default(), String::new()),
+    })
 }
 
 fn runs(args: &TuneLogArgs, style: &Style, wanted: fn(&RunReport) -> bool, none: &str) -> anyhow::Result<u8> {
@@ -156,7 +168,7 @@ fn runs(args: &TuneLogArgs, style: &Style, wanted: fn(&RunReport) -> bool, none:
 /// What is not over.
 pub fn status(args: &TuneLogArgs, style: &Style) -> anyhow::Result<u8> {
     let is_of_now = |run: &RunReport| match run.state {
-        RunState::Open | RunState::Awaiting => true,
+        RunState::Open | RunState::Awaiting | RunState::TakingBack => true,
         RunState::Confirmed => run.is_this_boot || run.is_persisted,
         RunState::Closed => run.steps.iter().any(|step| step.state == StepState::Stuck),
     };
@@ -172,10 +184,7 @@ fn kept(args: &TuneHereArgs) -> anyhow::Result<KeptReport> {
     let ns = open(&args.place)?;
     let settings = settings(&ns, args.place.proc_sys.as_deref())?;
     let mut report = KeptReport { schema: 1, settings: Vec::new() };
-    if !args.state.state_dir.exists() {
-        return Ok(report);
-    }
-    let journal = Journal::open(&args.state.state_dir)?;
+    let Some(journal) = journal(&args.state)? else { return Ok(report) };
     let log = journal.read()?;
     for run in log.runs.iter().filter(|run| is_here(run, &journal, settings.as_ref())) {
         for step in run.steps.iter().filter(|step| step.state == StepState::Kept) {

@@ -107,13 +107,14 @@ impl Attendant for Watcher {
         if !self.asks {
             return Answer::Yes;
         }
-        eprint!("{}", tune::question(number, change));
+        // A terminal that is gone can be asked nothing: the answer is no.
+        let _ = write!(io::stderr(), "{}", tune::question(number, change));
         let _ = io::stderr().flush();
         let input = io::stdin();
         let time = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
         loop {
             if self.signals.wait(Duration::ZERO).is_some() || !self.is_guarded() {
-                eprintln!();
+                let _ = writeln!(io::stderr());
                 return Answer::Interrupted;
             }
             let ready = poll(&mut [PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN)], Some(&time));

@@ -4,15 +4,17 @@ pub mod apply;
 pub mod log;
 mod look;
 pub mod plan;
+mod profile;
+pub mod rehearse;
 pub mod undo;
 
-use crate::cli::{GuardianArgs, OneNetns, TuneArgs, TuneCommand};
+use crate::cli::{GuardianArgs, OneNetns, StateArgs, TuneArgs, TuneCommand};
 use crate::render::style::Style;
 use crate::targets::need_proc;
 use anyhow::{Context, bail};
 use linger_facts::Version;
 use linger_netns::{Netns, Spec};
-use linger_tune::{Guardian, Journal, Namespace, NetnsMark, Settings, Signals, Tree, stand_guard};
+use linger_tune::{Guardian, Journal, Namespace, NetnsMark, OwnCgroup, Settings, Signals, Tree, stand_guard};
 use rustix::fs::OFlags;
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -27,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(args: &TuneArgs, style: &Style) -> anyhow::Result<u8> {
     match &args.command {
         TuneCommand::Plan(args) => plan::run(args, style),
+        TuneCommand::Rehearse(args) => rehearse::run(args, style),
         TuneCommand::Apply(args) => apply::run(args, style),
         TuneCommand::Confirm(args) => undo::confirm(args),
         TuneCommand::Rollback(args) => undo::roll_back(args, style),
@@ -41,6 +44,7 @@ pub fn run(args: &TuneArgs, style: &Style) -> anyhow::Result<u8> {
 /// `linger __guardian`: the namespace is this process's own.
 pub fn guardian(args: &GuardianArgs) -> anyhow::Result<u8> {
     let signals = Signals::hold_back().context("cannot hold signals back")?;
+    let _stay = OwnCgroup::enter();
     let settings = settings(&Netns::current()?, args.proc_sys.as_deref())?;
     let guardian =
         Guardian { run: args.run, applier: args.applier, at_most: Duration::from_secs(args.at_most) };
@@ -65,16 +69,36 @@ fn settings(ns: &Netns, tree: Option<&Path>) -> anyhow::Result<Box<dyn Settings>
     })
 }
 
-/// The settings of a namespace that the journal names; `None` where it is gone.
-fn settings_of(mark: NetnsMark, tree: Option<&Path>) -> anyhow::Result<Option<Box<dyn Settings>>> {
+/// The journal in this folder; `None` where there is no such folder, which is not made.
+fn journal(state: &StateArgs) -> anyhow::Result<Option<Journal>> {
+    match state.state_dir.try_exists() {
+        Ok(false) => Ok(None),
+        _ => Ok(Some(Journal::open(&state.state_dir)?)),
+    }
+}
+
+/// The settings of a namespace that the journal names.
+enum Whose {
+    /// These.
+    Found(Box<dyn Settings>),
+    /// It is gone.
+    Gone,
+    /// It may be there, and not all places could be looked at; why.
+    Unknown(String),
+}
+
+fn settings_of(mark: NetnsMark, tree: Option<&Path>) -> anyhow::Result<Whose> {
+    // The same number, and another namespace.
+    let same = |it: Box<dyn Settings>| if it.netns() == mark { Whose::Found(it) } else { Whose::Gone };
     let own = Netns::current()?;
     if tree.is_some() || own.inode() == mark.inode {
-        return Ok(Some(settings(&own, tree)?).filter(|it| it.netns() == mark));
+        return Ok(same(settings(&own, tree)?));
     }
-    let found = linger_netns::reachable().namespaces.into_iter().find(|ns| ns.inode() == mark.inode);
-    let settings = found.map(|ns| settings(&ns, None)).transpose()?;
-    // The same number, and another namespace.
-    Ok(settings.filter(|it| it.netns() == mark))
+    let reachable = linger_netns::reachable();
+    match reachable.namespaces.into_iter().find(|ns| ns.inode() == mark.inode) {
+        Some(ns) => Ok(same(settings(&ns, None)?)),
+        None => Ok(reachable.gaps.into_iter().next().map_or(Whose::Gone, Whose::Unknown)),
+    }
 }
 
 /// The running kernel's.
