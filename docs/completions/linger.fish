@@ -36,6 +36,7 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "listeners" -d 'Show e
 complete -c linger -n "__fish_linger_needs_command" -f -a "explain" -d 'Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel'
 complete -c linger -n "__fish_linger_needs_command" -f -a "lab" -d 'Reproduce incidents on this kernel, in network namespaces that vanish'
 complete -c linger -n "__fish_linger_needs_command" -f -a "tune" -d 'Change kernel settings step by step, watch each, and take back what does harm'
+complete -c linger -n "__fish_linger_needs_command" -f -a "mitigate" -d 'In an emergency: limit new connections per source, or destroy sockets'
 complete -c linger -n "__fish_linger_needs_command" -f -a "lint" -d 'Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure'
 complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
 complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
@@ -185,21 +186,23 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s v -l verbose -d 'Also why the kernel behaves so, and where the belief is read'
 complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand lab; and __fish_seen_subcommand_from myths" -s V -l version -d 'Print version'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -s V -l version -d 'Print version'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "plan" -d 'Plan what to change, and what to do first, by what `linger check` finds'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "apply" -d 'Make a plan\'s changes one at a time, watch each, and take back what does harm'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "confirm" -d 'Keep what `apply` changed'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "rollback" -d 'Take changes back, the last first'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "status" -d 'Show what awaits confirmation, what is kept, and what was left half done'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "history" -d 'Show every run and step of the journal'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "diff" -d 'Show kept settings: before, as kept, and now'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "verify" -d 'Say whether kept settings still have the values that were kept'
-complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan apply confirm rollback status history diff verify recover" -f -a "recover" -d 'End what a crash left half done: the old values come back'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "plan" -d 'Plan what to change, and what to do first, by what `linger check` finds'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "rehearse" -d 'Try a plan\'s changes in the lab, one after the other, and add to the plan what each did'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "apply" -d 'Make a plan\'s changes one at a time, watch each, and take back what does harm'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "confirm" -d 'Keep what `apply` changed'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "rollback" -d 'Take changes back, the last first'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "status" -d 'Show what awaits confirmation, what is kept, and what was left half done'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "history" -d 'Show every run and step of the journal'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "diff" -d 'Show kept settings: before, as kept, and now'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "verify" -d 'Say whether kept settings still have the values that were kept'
+complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "recover" -d 'End what a crash left half done: the old values come back'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l role -d 'What this host is: gateway, proxy, server, client or mesh-node' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l profile -d 'What the host\'s owner wants of it: a role, values, settings to leave alone; --help shows one. --role goes before its role' -r -F
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l from -d 'A report of `linger check --format json` of this namespace; without one, it is looked at now' -r -F
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l interval -d 'Without --from: time between two samples' -r
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l samples -d 'Without --from: how many samples' -r
@@ -214,6 +217,15 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rehearse" -s o -l output -d 'Also write the plan, with what was measured, to this file' -r -F
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rehearse" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rehearse" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rehearse" -l force -d 'Run although this machine is busy. What a scenario may use of it stays bounded'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rehearse" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rehearse" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l observe -d 'How long to watch each step' -r
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l confirm-within -d 'Take everything back unless `linger tune confirm` is run within this time after the last step' -r
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from apply" -l sysctl-dir -d 'The folder for --persist' -r -F
@@ -239,6 +251,7 @@ complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subc
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -l dry-run -d 'Only say what would be kept'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from confirm" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from rollback" -l to -d 'Take back everything after this run; 0 for everything. Without it, the last run' -r
@@ -299,6 +312,70 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -l dry-run -d 'Only say what is half done'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from recover" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -f -a "syn-limit" -d 'Limit the new connections to a listener, for each source by itself'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -f -a "close" -d 'Destroy sockets that a process or peer leaves behind'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -f -a "status" -d 'Show the limits in force, what they dropped, and what was destroyed'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and not __fish_seen_subcommand_from syn-limit close status clear" -f -a "clear" -d 'Take every limit away at once'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l listener -d 'The listener: a port like :443, or an address and a port' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l rate -d 'New connections that a source may make, such as 20/s or 100/min' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l burst -d 'How many at once beyond that' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l for -d 'How long; it ends by itself' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l allow -d 'Sources that are not limited: proxies, balancers, NAT gateways, yourself' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l sources -d 'Sources to remember, of IPv4 and IPv6 each' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l preview -d 'Count what would be dropped, and drop nothing'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -l dry-run -d 'Only show the ruleset; nothing is changed'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from syn-limit" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l state -d 'Only these states, for example time-wait,close-wait' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l src -d 'Only these local addresses, for example 10.0.0.1 or fd00::/64' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l dst -d 'Only these peer addresses' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l sport -d 'Only these local ports, for example 443 or 8000-8999' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l dport -d 'Only these peer ports' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l pid -d 'Only sockets that this process holds' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l process -d 'Only sockets that processes of this name hold, or the process with this PID' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l max -d 'Refuse if more sockets than this would be hit' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -s y -l yes -d 'Don\'t ask'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -l dry-run -l preview -d 'Only show what would be hit'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from close" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from status" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from status" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from status" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -l netns -d 'Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N' -r
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -l state-dir -d 'The folder of the journal' -r -F
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -l dry-run -d 'Only say what would be taken away'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand lint" -l kernel -d 'Kernel that the files are for, for example 6.1; this host\'s if not given' -r
 complete -c linger -n "__fish_linger_using_subcommand lint" -l ram -d 'Memory of the hosts that the files are for, for example 64G; this host\'s with --live' -r
 complete -c linger -n "__fish_linger_using_subcommand lint" -l role -d 'What the hosts do' -r -f -a "gateway\t'Takes many short connections and makes as many'

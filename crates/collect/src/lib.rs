@@ -3,6 +3,7 @@
 //! [`Sampler`] makes the snapshots that the rules see; [`walk()`] streams sockets for the commands that only group them.
 #![deny(unsafe_code)]
 
+mod ancestors;
 mod cgroups;
 mod conntrack;
 mod files;
@@ -11,6 +12,7 @@ mod processes;
 mod sampler;
 mod walk;
 
+pub use ancestors::{ancestors, environment_of};
 pub use cgroups::paths_by_id as cgroup_paths_by_id;
 pub use files::{counters, sockstat, sysctls};
 pub use processes::{HolderTable, ScanOptions, hidepid, may_read_descriptors};

@@ -2,10 +2,14 @@
 
 mod lab;
 mod lint;
+mod mitigate;
 mod tune;
 
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
 pub use lint::{LintArgs, LintFormat, LintRole};
+pub use mitigate::{
+    CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, MitigateStatusArgs, SynLimitArgs,
+};
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
     TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
@@ -92,6 +96,12 @@ pub enum Command {
         after_long_help = TUNE_EXAMPLES
     )]
     Tune(TuneArgs),
+    /// In an emergency: limit new connections per source, or destroy sockets
+    #[command(
+        after_help = "Examples:\n  linger mitigate syn-limit --listener :443 --for 10m --preview\n  linger mitigate close --state close-wait --process shop --dry-run\n\nMore with --help.",
+        after_long_help = mitigate::MITIGATE_EXAMPLES
+    )]
+    Mitigate(MitigateArgs),
     /// Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure
     #[command(
         after_help = "Examples:\n  linger lint\n  linger lint 99-tuning.conf --kernel 6.1 --ram 64G --role proxy\n\nExit status: 0 nothing or notes, 1 warnings, 2 critical, 3 could not be read.\nMore with --help.",
@@ -172,6 +182,14 @@ pub enum SchemaName {
     TuneKept,
     /// `linger tune rollback` and `linger tune recover`
     TuneUndone,
+    /// `linger mitigate syn-limit`
+    MitigateLimit,
+    /// `linger mitigate close`
+    MitigateClose,
+    /// `linger mitigate status`
+    MitigateStatus,
+    /// `linger mitigate clear`
+    MitigateClear,
 }
 
 const CHECK_EXAMPLES: &str = "\

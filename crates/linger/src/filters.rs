@@ -86,7 +86,8 @@ fn unknown_state(text: &str) -> anyhow::Error {
     anyhow!("--state {text}: no TCP state has this name{near}")
 }
 
-fn prefix(option: &str, text: &str) -> anyhow::Result<Prefix> {
+/// A network, or an address alone, that an option was given.
+pub fn prefix(option: &str, text: &str) -> anyhow::Result<Prefix> {
     let bad = || anyhow!("{option} {text}: an address or a network like 10.0.0.0/8 or fd00::/64 is expected");
     let (addr, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
     let ip: IpAddr = addr.trim_matches(['[', ']']).parse().map_err(|_| bad())?;

@@ -37,6 +37,7 @@ const LIBRARY: &[Entry] = scenarios![
     "deaf-receiver",
     "restart",
     "unanswered",
+    "syn-limit-global",
     "conntrack-full",
     "memory-pressure",
     "orphans",
@@ -115,6 +116,21 @@ mod tests {
                 let none = scenario.expect.findings.values().all(Vec::is_empty);
                 assert!(none, "{name}: a twin is healthy");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_expected_follows_the_number_of_connections() {
+        let with = |name: &str, connections: &str| {
+            let params = vec![("connections".to_owned(), connections.to_owned())];
+            find(name, &Adjust { params, ..Adjust::default() }).unwrap().unwrap()
+        };
+        for name in ["close-wait-leak", "silent-peer", "silent-peer-orphaned", "unanswered", "vanished-peer"]
+        {
+            let scenario = with(name, "37");
+            let conditions = scenario.phases.iter().flat_map(|it| &it.until).chain(&scenario.expect.measured);
+            assert!(conditions.clone().any(|it| it.number == 37.0), "{name}");
+            assert!(conditions.clone().all(|it| it.number <= 37.0), "{name}");
         }
     }
 

@@ -6,6 +6,7 @@ pub mod lab;
 pub mod lint;
 pub mod lint_prometheus;
 pub mod listeners;
+pub mod mitigate;
 pub mod ports;
 pub mod states;
 pub mod tune;
@@ -33,6 +34,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::Explain(args) => explain::run(&args, &style),
         Command::Lab(args) => lab::run(&args, &style),
         Command::Tune(args) => tune::run(&args, &style),
+        Command::Mitigate(args) => mitigate::run(&args, &style),
         Command::Guardian(args) => tune::guardian(&args),
         Command::Lint(args) => lint::run(&args, &style),
         Command::Config => print(&config::defaults()),
@@ -154,6 +156,10 @@ fn schema(format: SchemaName) -> anyhow::Result<u8> {
         SchemaName::TuneRuns => schemars::schema_for!(tune::log::RunsReport),
         SchemaName::TuneKept => schemars::schema_for!(tune::log::KeptReport),
         SchemaName::TuneUndone => schemars::schema_for!(tune::undo::UndoneReport),
+        SchemaName::MitigateLimit => schemars::schema_for!(mitigate::limit::LimitReport),
+        SchemaName::MitigateClose => schemars::schema_for!(mitigate::close::CloseReport),
+        SchemaName::MitigateStatus => schemars::schema_for!(mitigate::status::StatusReport),
+        SchemaName::MitigateClear => schemars::schema_for!(mitigate::status::ClearReport),
     };
     print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
 }

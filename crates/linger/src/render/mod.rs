@@ -7,6 +7,7 @@ pub mod lab_myths;
 pub mod lab_show;
 pub mod lint;
 pub mod listeners;
+pub mod mitigate;
 pub mod ports;
 pub mod rehearse;
 pub mod report;

@@ -7,6 +7,7 @@ mod lab;
 mod leaks;
 mod limits;
 mod lint;
+mod mitigate;
 mod netns;
 mod oracles;
 mod path;
