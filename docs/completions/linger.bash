@@ -221,12 +221,16 @@ _linger() {
             return 0
             ;;
         linger__subcmd____schema)
-            opts="-h -V --color --help --version report reports states ports listeners lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
+            opts="-h -V --out --color --help --version report reports states ports listeners lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

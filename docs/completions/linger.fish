@@ -41,7 +41,7 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "lint" -d 'Say what is
 complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
 complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__man" -d 'Write the man pages'
-complete -c linger -n "__fish_linger_needs_command" -f -a "__schema" -d 'Print a JSON Schema'
+complete -c linger -n "__fish_linger_needs_command" -f -a "__schema" -d 'Print a JSON Schema, or write all of them'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__guardian" -d 'Guard a run of `linger tune apply`'
 complete -c linger -n "__fish_linger_needs_command" -f -a "__actor" -d 'Play a part in a lab'
 complete -c linger -n "__fish_linger_using_subcommand check" -l interval -d 'Time between two samples, for example 500ms or 5s' -r
@@ -412,6 +412,7 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand __man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand __man" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand __schema" -l out -d 'Write a file for each format here' -r -F
 complete -c linger -n "__fish_linger_using_subcommand __schema" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"

@@ -127,12 +127,15 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// Print a JSON Schema
+    /// Print a JSON Schema, or write all of them
     #[command(name = "__schema", hide = true)]
     Schema {
         /// Of this format.
-        #[arg(value_enum)]
-        format: SchemaName,
+        #[arg(value_enum, required_unless_present = "out")]
+        format: Option<SchemaName>,
+        /// Write a file for each format here.
+        #[arg(long, value_name = "DIR", conflicts_with = "format")]
+        out: Option<PathBuf>,
     },
     /// Guard a run of `linger tune apply`
     #[command(name = "__guardian", hide = true)]

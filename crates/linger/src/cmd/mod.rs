@@ -15,7 +15,7 @@ use crate::cli::{Cli, Command, Format, NetnsArgs, SchemaName};
 use crate::render::style::{Style, Tone};
 use crate::{config, render, targets};
 use anyhow::Context;
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueEnum};
 use linger_collect::{HolderTable, ScanOptions};
 use linger_model::report::ReportNetns;
 use linger_netns::{Netns, run_in};
@@ -44,7 +44,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
             print(&String::from_utf8_lossy(&out))
         }
         Command::Man { out } => man(&out),
-        Command::Schema { format } => schema(format),
+        Command::Schema { format, out } => schema(format, out.as_deref()),
         Command::Actor { spec } => Ok(u8::try_from(linger_lab::actor_main(&spec)).unwrap_or(crate::UNKNOWN)),
     }
 }
@@ -137,7 +137,21 @@ fn man(out: &Path) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn schema(format: SchemaName) -> anyhow::Result<u8> {
+fn schema(format: Option<SchemaName>, out: Option<&Path>) -> anyhow::Result<u8> {
+    if let Some(format) = format {
+        return print(&schema_of(format)?);
+    }
+    let out = out.context("a format or --out is expected")?;
+    for format in SchemaName::value_variants() {
+        let name = format.to_possible_value().context("a format without a name")?;
+        let path = out.join(format!("{}.json", name.get_name()));
+        std::fs::write(&path, schema_of(*format)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(0)
+}
+
+fn schema_of(format: SchemaName) -> anyhow::Result<String> {
     let schema = match format {
         SchemaName::Report => schemars::schema_for!(linger_model::Report),
         SchemaName::Reports => schemars::schema_for!(linger_model::report::Reports),
@@ -161,7 +175,7 @@ fn schema(format: SchemaName) -> anyhow::Result<u8> {
         SchemaName::MitigateStatus => schemars::schema_for!(mitigate::status::StatusReport),
         SchemaName::MitigateClear => schemars::schema_for!(mitigate::status::ClearReport),
     };
-    print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
 /// The sysctls of the knowledge base.
