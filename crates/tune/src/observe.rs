@@ -195,7 +195,7 @@ pub fn regression(before: &[Sample], after: &[Sample], metric: &Metric, is_over:
             continue;
         }
         if let Some(it) = moved(before, after, MetricKind::Counter, name).filter(|it| it.is_surge(times)) {
-            return Some(told(name, "/s", it));
+            return Some(told(name, MetricKind::Counter, it));
         }
     }
     let own = moved(before, after, metric.kind, &metric.name)?;
@@ -203,24 +203,21 @@ pub fn regression(before: &[Sample], after: &[Sample], metric: &Metric, is_over:
         Direction::Rises => own.fell(times),
         Direction::Falls => own.is_surge(times),
     };
-    is_worse.then(|| told(&metric.name, unit(metric.kind), own))
+    is_worse.then(|| told(&metric.name, metric.kind, own))
 }
 
-fn unit(kind: MetricKind) -> &'static str {
+/// A value with its unit.
+fn value(kind: MetricKind, value: f64) -> String {
     match kind {
-        MetricKind::Counter => "/s",
-        MetricKind::Headroom => " of 1",
-        MetricKind::State => " sockets",
+        MetricKind::Counter => format!("{}/s", number(value)),
+        MetricKind::Headroom => format!("{:.1} %", value * 100.0),
+        MetricKind::State => format!("{} sockets", number(value)),
     }
 }
 
-fn told(name: &str, unit: &str, it: Move) -> String {
-    format!(
-        "{name} went from {}{unit} to {}{unit}, {:.0} times the noise before",
-        number(it.before),
-        number(it.after),
-        it.times_noise().abs()
-    )
+fn told(name: &str, kind: MetricKind, it: Move) -> String {
+    let (before, after) = (value(kind, it.before), value(kind, it.after));
+    format!("{name} went from {before} to {after}, {:.0} times the noise before", it.times_noise().abs())
 }
 
 fn number(value: f64) -> String {
@@ -253,17 +250,13 @@ impl Effect {
     /// In words.
     #[must_use]
     pub fn told(&self, metric: &Metric) -> String {
-        let (name, unit) = (&metric.name, unit(metric.kind));
+        let (name, value) = (&metric.name, |it: &f64| value(metric.kind, *it));
         match self {
             Effect::Shown { before, after } => {
-                format!("{name} went from {}{unit} to {}{unit}", number(*before), number(*after))
+                format!("{name} went from {} to {}", value(before), value(after))
             }
             Effect::NotShown { before, after } => {
-                format!(
-                    "no effect seen: {name} was at {}{unit} and is at {}{unit}",
-                    number(*before),
-                    number(*after)
-                )
+                format!("no effect seen: {name} was at {} and is at {}", value(before), value(after))
             }
             Effect::TooEarly => {
                 format!("no effect seen yet: {name} has {} s to move", number(metric.within_s))
@@ -369,6 +362,9 @@ mod tests {
         let none = run(13.0, 20, |_, _| 0);
         let metric = metric(Direction::Rises);
         assert_eq!(effect(&before, &shown, &metric), Effect::Shown { before: 0.0, after: 40.0 });
+        let ports = Metric { kind: MetricKind::Headroom, name: "local ports".into(), ..metric.clone() };
+        let told = Effect::Shown { before: 0.194, after: 0.0068 }.told(&ports);
+        assert_eq!(told, "local ports went from 19.4 % to 0.7 %");
         assert_eq!(effect(&before, &none, &metric), Effect::NotShown { before: 0.0, after: 0.0 });
         assert_eq!(effect(&before, &none[..5], &metric), Effect::TooEarly);
         assert_eq!(effect(&before, &[], &metric), Effect::Unknown);
