@@ -5,7 +5,7 @@ use crate::{fuzz, generated, needs, sh, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Run every check that CI runs, stopping at the first that fails
@@ -142,8 +142,13 @@ fn doc(workspace: &Workspace) -> Result<Vec<String>> {
 /// A test that cannot run here prints `SKIPPED: why` and passes (in CI it fails). Passing tests are made to show what
 /// they print, and all but those lines is left out again.
 fn cargo_test(workspace: &Workspace) -> Result<Vec<String>> {
-    let mut command = workspace.cargo("test");
+    let cargo = workspace.cargo("test");
+    // A shell that starts this in the background, or nohup, has these signals ignored, and so would all that the tests
+    // start and end with them.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT").arg(cargo.get_program()).args(cargo.get_args());
     command.args(["--workspace", "--no-fail-fast", "--", "--show-output"]).env("PATH", sh::search_path());
+    command.current_dir(&workspace.root);
     if ci() {
         command.env("INSTA_UPDATE", "no");
     }
