@@ -24,10 +24,15 @@ struct Desk {
 impl Desk {
     fn new(changes: Value) -> Desk {
         let desk = Desk { folder: tempfile::tempdir().unwrap() };
+        desk.put(changes);
+        desk
+    }
+
+    /// Another plan in the place of this one.
+    fn put(&self, changes: Value) {
         let plan =
             json!({"schema": 1, "kernel": "", "netns": {"inode": 1}, "made_at": "", "changes": changes});
-        fs::write(desk.plan(), plan.to_string()).unwrap();
-        desk
+        fs::write(self.plan(), plan.to_string()).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -125,6 +130,29 @@ fn two() -> Value {
     json!([change(REUSE, "2", "1", "namespace"), change(TIMEOUT, "60", "30", "namespace")])
 }
 
+/// A run that goes on for half a minute, in many short steps: nothing has to come at the right moment of one. Of those that
+/// [`values`] reads, the first step changes one and the last the other.
+fn many() -> Value {
+    let between = [
+        ("tcp_keepalive_time", "7200", "7100"),
+        ("tcp_keepalive_intvl", "75", "70"),
+        ("tcp_keepalive_probes", "9", "8"),
+        ("tcp_syn_retries", "6", "5"),
+        ("tcp_synack_retries", "5", "4"),
+        ("tcp_retries2", "15", "14"),
+        ("tcp_slow_start_after_idle", "1", "0"),
+        ("tcp_rfc1337", "0", "1"),
+    ];
+    let between = between.map(|(key, from, to)| change(&format!("net.ipv4.{key}"), from, to, "namespace"));
+    let mut all = vec![change(REUSE, "2", "1", "namespace")];
+    all.extend(between);
+    all.push(change(TIMEOUT, "60", "30", "namespace"));
+    all.into()
+}
+
+/// How long each of [`many`] is watched.
+const SHORT: &str = "2s";
+
 fn one() -> Value {
     json!([change(REUSE, "2", "1", "namespace")])
 }
@@ -182,7 +210,7 @@ fn short_of_ports(lab: &Lab, reuse: &str) -> (linger_lab::Actor, linger_lab::Act
 fn a_plan_for_what_is_wrong_and_none_for_what_is_not() {
     let Some(lab) = lab() else { return };
     for role in ["gateway", "proxy", "server", "client", "mesh-node"] {
-        let healthy = plan_of(&lab.near, &["--role", role]);
+        let healthy = plan_of(&lab.near, &["--role", role, "--interval", "200ms"]);
         assert_eq!(changes(&healthy), Vec::<String>::new(), "{healthy:#}");
         assert!(healthy["right"].as_array().unwrap().len() >= 5, "{healthy:#}");
     }
@@ -283,8 +311,7 @@ fn rolling_back_to_a_run_takes_back_what_came_after_it() {
     let desk = Desk::new(one());
     assert_eq!(ended(desk.apply(&lab.near, &["--observe", "50ms", "--no-confirm"])).0, Some(0));
     for (from, to) in [("60", "30"), ("30", "20")] {
-        let plan = json!({"schema": 1, "kernel": "", "netns": {"inode": 1}, "made_at": "", "changes": [change(TIMEOUT, from, to, "namespace")]});
-        fs::write(desk.plan(), plan.to_string()).unwrap();
+        desk.put(json!([change(TIMEOUT, from, to, "namespace")]));
         assert_eq!(ended(desk.apply(&lab.near, &["--observe", "50ms", "--no-confirm"])).0, Some(0));
     }
     assert!(are(&lab.near, "1", "20"));
@@ -362,8 +389,8 @@ fn the_unit_for_boot_starts_what_there_is() {
 fn ctrl_c_takes_everything_back() {
     let Some(lab) = lab() else { return };
     for phase in ["watching", "awaiting"] {
-        let desk = Desk::new(two());
-        let observe = if phase == "watching" { "30s" } else { "50ms" };
+        let (plan, observe) = if phase == "watching" { (many(), SHORT) } else { (two(), "50ms") };
+        let desk = Desk::new(plan);
         let apply = desk.applying(&lab.near, &["--observe", observe]).spawn().unwrap();
         match phase {
             "watching" => wait_for("a value is written", || are(&lab.near, "1", "60")),
@@ -385,8 +412,8 @@ fn ctrl_c_takes_everything_back() {
 fn when_the_applier_is_killed_the_guardian_takes_back() {
     let Some(lab) = lab() else { return };
     // In the middle of a step, at once.
-    let desk = Desk::new(two());
-    let mut apply = desk.apply(&lab.near, &["--observe", "30s"]);
+    let desk = Desk::new(many());
+    let mut apply = desk.apply(&lab.near, &["--observe", SHORT]);
     wait_for("a value is written", || are(&lab.near, "1", "60"));
     apply.kill().unwrap();
     apply.wait().unwrap();
@@ -447,8 +474,8 @@ fn when_the_terminal_goes_away_the_guardian_stays() {
 #[test]
 fn when_the_guardian_is_killed_the_applier_takes_back() {
     let Some(lab) = lab() else { return };
-    let desk = Desk::new(two());
-    let apply = desk.apply(&lab.near, &["--observe", "30s"]);
+    let desk = Desk::new(many());
+    let apply = desk.apply(&lab.near, &["--observe", SHORT]);
     wait_for("a value is written", || are(&lab.near, "1", "60"));
     signal(desk.guardian(), "KILL");
     let (status, applied) = ended(apply);
@@ -468,8 +495,8 @@ fn when_the_guardian_is_killed_the_applier_takes_back() {
 #[test]
 fn when_both_are_killed_recover_takes_back() {
     let Some(lab) = lab() else { return };
-    let desk = Desk::new(two());
-    let mut apply = desk.apply(&lab.near, &["--observe", "30s"]);
+    let desk = Desk::new(many());
+    let mut apply = desk.apply(&lab.near, &["--observe", SHORT]);
     wait_for("a value is written", || are(&lab.near, "1", "60"));
     signal(desk.guardian(), "KILL");
     apply.kill().unwrap();
@@ -542,8 +569,8 @@ fn a_hanging_applier_cannot_hold_a_confirmed_run_up() {
 #[test]
 fn a_hanging_applier_is_ended_by_the_guardian() {
     let Some(lab) = lab() else { return };
-    let desk = Desk::new(two());
-    let mut apply = desk.apply(&lab.near, &["--observe", "30s"]);
+    let desk = Desk::new(many());
+    let mut apply = desk.apply(&lab.near, &["--observe", SHORT]);
     wait_for("a value is written", || are(&lab.near, "1", "60"));
     signal(apply.id() as i32, "STOP");
     // Its own guardian would give it some minutes.
@@ -580,8 +607,8 @@ fn a_guardian_that_is_told_to_end_takes_back_first() {
     wait_for("the guardian takes back", || desk.state(1) == "closed");
     assert!(are(&lab.near, "2", "60"));
     // While the applier makes steps, it takes back itself.
-    let desk = Desk::new(two());
-    let apply = desk.apply(&lab.near, &["--observe", "30s"]);
+    let desk = Desk::new(many());
+    let apply = desk.apply(&lab.near, &["--observe", SHORT]);
     wait_for("a value is written", || are(&lab.near, "1", "60"));
     signal(desk.guardian(), "TERM");
     assert_eq!(ended(apply).1["ended"], "rolled_back");
@@ -701,7 +728,7 @@ fn settings_of_the_host_are_guarded_alike() {
     let desk = Desk::new(file_max());
     let tree = tree(&desk);
     let value = || fs::read_to_string(desk.path("proc-sys/fs/file-max")).unwrap().trim().to_owned();
-    let mut apply = desk.apply(&lab.near, &["--observe", "30s", "--proc-sys", &tree]);
+    let mut apply = desk.apply(&lab.near, &["--observe", "10s", "--proc-sys", &tree]);
     wait_for("a value is written", || value() == "200000");
     apply.kill().unwrap();
     apply.wait().unwrap();
@@ -830,10 +857,11 @@ fn without_the_privilege_it_says_so_and_does_nothing() {
 #[test]
 fn a_run_does_not_wait_for_one_in_another_namespace() {
     let Some(lab) = lab() else { return };
-    let desk = Desk::new(two());
+    let desk = Desk::new(many());
     // One is watched for long, with its lock held.
-    let long = desk.apply(&lab.near, &["--observe", "5m"]);
+    let long = desk.apply(&lab.near, &["--observe", "5s"]);
     wait_for("a value is written", || are(&lab.near, "1", "60"));
+    desk.put(two());
     // Beside it others are confirmed,
     let short = desk.apply(&lab.far, &["--observe", "50ms", "--confirm-within", "10m"]);
     wait_for("it awaits confirmation", || desk.state(2) == "awaiting");
@@ -950,13 +978,12 @@ fn a_journal_that_is_taken_away_takes_no_way_back_with_it() {
             let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
             wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
             let apply = if is_alone { killed(apply) } else { Some(apply) };
-            let guardian = desk.guardian();
             take_away(&desk);
             wait_for("it is taken back", || are(&lab.near, "2", "60"));
             if let Some(apply) = apply {
                 assert_eq!(ended(apply).0, Some(1));
             }
-            wait_for("the guardian ends", || !Path::new(&format!("/proc/{guardian}/cmdline")).exists());
+            wait_for("the guardian ends", || guardians(&desk.path("state/tune")).is_empty());
         }
     }
 }
@@ -1113,8 +1140,8 @@ fn a_report_from_anywhere_can_do_no_harm() {
 #[test]
 fn without_a_manager_that_answers_the_guardian_stands_all_the_same() {
     let Some(lab) = lab() else { return };
-    let desk = Desk::new(two());
-    let inner = desk.applying(&lab.near, &["--observe", "30s"]);
+    let desk = Desk::new(many());
+    let inner = desk.applying(&lab.near, &["--observe", SHORT]);
     let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
     let mut apply = Command::new("unshare");
     apply.args(["-m", "sh", "-c", script, "sh"]).arg(inner.get_program()).args(inner.get_args());
