@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linger_facts::Version;
+use linger_facts::{Role, Version};
 use linger_lint::sysctl::parse::Document;
-use linger_lint::sysctl::{Context, File, Role, fix, lint};
+use linger_lint::sysctl::{Context, File, fix, lint};
 
 fuzz_target!(|text: &[u8]| {
     let document = Document::parse(text);

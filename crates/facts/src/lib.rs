@@ -15,12 +15,14 @@ pub mod cookbook;
 mod counters;
 pub mod errnos;
 pub mod metrics;
+mod role;
 mod shorthand;
 mod states;
 mod sysctls;
 pub mod topics;
 mod tunable;
 
+pub use role::Role;
 pub use tunable::{Accepts, Tunable, tunable, tunables};
 
 use std::cmp::Ordering;

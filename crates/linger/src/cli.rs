@@ -6,7 +6,7 @@ mod mitigate;
 mod tune;
 
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
-pub use lint::{LintArgs, LintFormat, LintRole};
+pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, MitigateStatusArgs, SynLimitArgs,
 };
@@ -15,8 +15,10 @@ pub use tune::{
     TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
 };
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use linger_facts::Role;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -462,6 +464,13 @@ fn time(text: &str) -> Option<Duration> {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok()),
     }
+}
+
+/// `gateway`, and the others.
+fn role() -> impl TypedValueParser<Value = Role> {
+    let names = Role::ALL.map(|role| PossibleValue::new(role.name()).help(role.meaning()));
+    let known = |name: String| Role::named(&name).ok_or_else(|| format!("{name:?} is no role"));
+    PossibleValuesParser::new(names).try_map(known)
 }
 
 /// `1s`, `500ms`, `2`: between 50 ms and an hour.

@@ -3,8 +3,9 @@
 //! Judged for Linux 6.18 with 64 GiB of memory. Each line stands with the codes of what is said of it; "nothing" is a verdict,
 //! too.
 
+use linger_facts::Role;
 use linger_facts::Version;
-use linger_lint::sysctl::{Context, File, Role, lint};
+use linger_lint::sysctl::{Context, File, lint};
 use linger_lint::{Diagnostic, Severity};
 use std::fmt::Write;
 

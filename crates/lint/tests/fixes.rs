@@ -1,10 +1,11 @@
 //! What --fix promises: it can be done twice, keeps comments and order, and changes no value that it did not speak of.
 
+use linger_facts::Role;
 use linger_facts::Version;
 use linger_lint::sysctl::effective::order;
 use linger_lint::sysctl::parse::{Document, Kind};
 use linger_lint::sysctl::value::{Shape, ints};
-use linger_lint::sysctl::{Context, File, Key, Loader, Role, fix, lint};
+use linger_lint::sysctl::{Context, File, Key, Loader, fix, lint};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,8 @@
 //! Nothing is said of what distributions ship.
 
+use linger_facts::Role;
 use linger_facts::Version;
-use linger_lint::sysctl::{Context, File, Loader, Role, lint};
+use linger_lint::sysctl::{Context, File, Loader, lint};
 
 /// systemd's 50-default.conf, 50-pid-max.conf and 50-coredump.conf: their settings.
 const SYSTEMD: &[(&str, &str)] = &[

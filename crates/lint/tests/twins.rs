@@ -1,7 +1,8 @@
 //! Every kind of fault beside its healthy twin: the one is told by its code, the other has no warning at all.
 
+use linger_facts::Role;
 use linger_facts::Version;
-use linger_lint::sysctl::{Context, File, Listener, Live, Role, lint};
+use linger_lint::sysctl::{Context, File, Listener, Live, lint};
 use linger_lint::{Diagnostic, Severity};
 
 /// 6.18 with 64 GiB of memory.

@@ -43,14 +43,9 @@ pub enum Error {
         /// The system's answer.
         error: io::Error,
     },
-    /// The journal's folder can't be used.
-    #[error("cannot keep a journal in {path}: {error}")]
-    Journal {
-        /// The folder.
-        path: String,
-        /// Why.
-        error: io::Error,
-    },
+    /// The journal can't be kept.
+    #[error(transparent)]
+    Journal(#[from] linger_tune::Error),
     /// Another process is at it.
     #[error("another linger mitigates at the moment; wait for it")]
     Busy,
@@ -62,9 +57,5 @@ pub enum Error {
 impl Error {
     pub(crate) fn system(operation: &'static str, error: impl Into<io::Error>) -> Error {
         Error::System { operation, error: error.into() }
-    }
-
-    pub(crate) fn journal(path: &std::path::Path, error: io::Error) -> Error {
-        Error::Journal { path: path.display().to_string(), error }
     }
 }

@@ -3,17 +3,13 @@
 //! It is another than that of settings ([`linger_tune::Journal`]), whose runs are watched for minutes with a lock held:
 //! an emergency does not wait for them.
 
-use std::fs::{File, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use linger_tune::NetnsMark;
-use rustix::fs::{Mode, OFlags, fstat, fsync, mkdir, open, openat};
-use rustix::io::Errno;
-use rustix::process::geteuid;
+use linger_tune::state::{Held, Stamp, StateDir, lines};
+use linger_tune::{Kind, NetnsMark};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -22,21 +18,14 @@ use crate::Error;
 pub const STATE_DIR: &str = "/var/lib/linger/mitigate";
 const FILE: &str = "mitigations.jsonl";
 const VERSION: u32 = 1;
-/// A longer line is foreign.
-const MOST_LINE: u64 = 64 << 10;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     v: u32,
-    /// When, RFC 3339 in UTC.
-    pub at: String,
-    /// The boot it happened in.
-    pub boot: String,
-    /// Who did it: `uid 0, logged in as uid 1000`.
-    pub who: String,
-    /// The process that did it.
-    pub pid: u32,
+    /// When, and whose doing.
+    #[serde(flatten)]
+    pub stamp: Stamp,
     /// Where.
     pub netns: NetnsMark,
     /// What.
@@ -103,116 +92,38 @@ pub struct Closing {
 /// The folder that holds a journal.
 #[derive(Debug)]
 pub struct Journal {
-    folder: OwnedFd,
-    boot: String,
-    who: String,
+    state: StateDir,
     netns: NetnsMark,
-}
-
-/// The right to write the journal, and to do what it speaks of; it goes with the process, also on SIGKILL.
-#[derive(Debug)]
-pub struct Lock(File);
-
-impl Drop for Lock {
-    /// Closing it alone would not do: a process that is being started has a copy of the descriptor until it execs.
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
-    }
 }
 
 impl Journal {
     /// Opens the journal in this folder, which is made (mode 0700) if it isn't there.
     ///
     /// # Errors
-    /// When the folder can't be made or opened, or others than its owner, who must be this user, may enter it.
+    /// As [`StateDir::open`].
     pub fn open(path: &Path, netns: NetnsMark) -> Result<Journal, Error> {
-        let failed = |error: io::Error| Error::journal(path, error);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        match mkdir(path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error.into())),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-        let found = fstat(&folder).map_err(|error| failed(error.into()))?;
-        if found.st_uid != geteuid().as_raw() || found.st_mode & 0o077 != 0 {
-            let what = "it must belong to this user, and nobody else may enter it (mode 0700)";
-            return Err(failed(io::Error::other(what)));
-        }
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(failed)?;
-        Ok(Journal { folder, boot: boot.trim().to_owned(), who: who(), netns })
+        Ok(Journal { state: StateDir::open(path)?, netns })
     }
 
-    /// Takes the lock, waiting for at most this long.
+    /// Takes the right to write it, and to do what it speaks of, waiting for at most this long.
     ///
     /// # Errors
     /// [`Error::Busy`] when another process has it for so long.
-    pub fn lock(&self, patience: Duration) -> Result<Lock, Error> {
-        let file = self.file("lock")?;
-        let start = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock(file)),
-                Err(TryLockError::WouldBlock) if start.elapsed() >= patience => return Err(Error::Busy),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-                Err(TryLockError::Error(error)) => return Err(Error::system("lock the journal", error)),
-            }
-        }
-    }
-
-    fn file(&self, name: &str) -> Result<File, Error> {
-        let failed = |error: io::Error| Error::system("open the journal", error);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR);
-        let file = File::from(file.map_err(|error| failed(error.into()))?);
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("it is no plain file")));
-        }
-        Ok(file)
+    pub fn lock(&self, patience: Duration) -> Result<Held, Error> {
+        self.state.lock(0, patience, "").map_err(|error| match error.kind {
+            Kind::Busy => Error::Busy,
+            _ => error.into(),
+        })
     }
 
     /// Appends lines; they are on the disk when this returns.
     ///
     /// # Errors
     /// When they can't be written. What can't be journalled must not be done.
-    pub fn append(&self, _: &Lock, events: impl IntoIterator<Item = Event>) -> Result<(), Error> {
-        let failed = |error: io::Error| Error::system("write the journal", error);
-        let mut file = self.file(FILE)?;
-        let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let mut text = Vec::new();
-        if length > 0 {
-            let mut last = [0];
-            file.seek(SeekFrom::Start(length - 1)).map_err(failed)?;
-            file.read_exact(&mut last).map_err(failed)?;
-            // A torn line stays a line of its own.
-            if last != *b"\n" {
-                text.push(b'\n');
-            }
-        }
-        let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-        for event in events {
-            let record = Record {
-                v: VERSION,
-                at: at.clone(),
-                boot: self.boot.clone(),
-                who: self.who.clone(),
-                pid: std::process::id(),
-                netns: self.netns,
-                event,
-            };
-            serde_json::to_writer(&mut text, &record).map_err(|error| failed(error.into()))?;
-            text.push(b'\n');
-        }
-        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_all()) {
-            let _ = file.set_len(length);
-            return Err(failed(error));
-        }
-        if length == 0 {
-            fsync(&self.folder).map_err(|error| failed(error.into()))?;
-        }
-        Ok(())
+    pub fn append(&self, held: &Held, events: impl IntoIterator<Item = Event>) -> Result<(), Error> {
+        let (stamp, netns) = (self.state.stamp(), self.netns);
+        let record = |event| Record { v: VERSION, stamp: stamp.clone(), netns, event };
+        Ok(self.state.append(held, FILE, true, events.into_iter().map(record))?)
     }
 
     /// The records of a folder, oldest first, with `most` at the most; lines that are torn or foreign are left out.
@@ -221,24 +132,11 @@ impl Journal {
     /// # Errors
     /// When it is there and can't be read.
     pub fn read(path: &Path, most: usize) -> Result<Vec<Record>, Error> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match open(path.join(FILE), flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            Err(error) => return Err(Error::system("read the journal", error)),
-        };
-        let mut last = std::collections::VecDeque::new();
-        let mut lines = BufReader::new(file);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match (&mut lines).take(MOST_LINE).read_until(b'\n', &mut line) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => return Err(Error::system("read the journal", error)),
-            }
-            let known = serde_json::from_slice::<Record>(&line).ok().filter(|it| it.v == VERSION);
-            last.extend(known);
+        let Some(state) = StateDir::find(path)? else { return Ok(Vec::new()) };
+        let mut last = VecDeque::new();
+        for (_, line) in state.read(FILE)?.into_iter().flat_map(lines::<Record>) {
+            let line = line.map_err(|error| Error::system("read the journal", error))?;
+            last.extend(line.filter(|it| it.v == VERSION));
             if last.len() > most {
                 last.pop_front();
             }
@@ -247,21 +145,11 @@ impl Journal {
     }
 }
 
-/// Who runs this: the user, and who they logged in as.
-fn who() -> String {
-    let uid = geteuid().as_raw();
-    let login = std::fs::read_to_string("/proc/self/loginuid").ok();
-    let login = login.and_then(|text| text.trim().parse::<u32>().ok());
-    match login.filter(|it| *it != u32::MAX && *it != uid) {
-        Some(login) => format!("uid {uid}, logged in as uid {login}"),
-        None => format!("uid {uid}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     const MARK: NetnsMark = NetnsMark { inode: 7, cookie: 9 };
 
@@ -296,19 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_or_file_of_others_is_not_trusted() {
+    fn a_folder_of_others_is_not_trusted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mitigate");
         std::fs::create_dir(&path).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         assert!(opened(&path).unwrap_err().to_string().contains("0700"));
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
-        let journal = opened(&path).unwrap();
-        let elsewhere = folder.path().join("elsewhere");
-        std::fs::write(&elsewhere, "").unwrap();
-        symlink(&elsewhere, path.join(FILE)).unwrap();
-        assert!(append(&journal, &[Event::Clear]).is_err());
-        assert_eq!(std::fs::read(&elsewhere).unwrap(), b"");
         assert!(Journal::read(&path, 1).is_err());
     }
 

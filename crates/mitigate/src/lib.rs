@@ -13,7 +13,7 @@ mod table;
 
 pub use destroy::{Destroyer, Fate, may_administer};
 pub use error::Error;
-pub use journal::{Closing, Event, Journal, Lock, Record, STATE_DIR};
+pub use journal::{Closing, Event, Journal, Record, STATE_DIR};
 pub use limit::{MOST_LASTING, Per, Rate, SOURCE_BYTES, SOURCES, SynLimit, TABLE};
 pub use nft::Nft;
 pub use table::{Active, Present, Table};

@@ -8,10 +8,12 @@ use rustix::fs::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::journal::{Event, Journal, Lock, Log, Phase, Run, Step, StepState, boottime_s, now as now_text};
+use crate::journal::{Event, Journal, Lock, boottime_s};
+use crate::log::{Log, Phase, Run, Step, StepState};
 use crate::observe::{BASELINE, Effect, Sample, effect, regression};
 use crate::plan::{Change, ChangeScope, Plan};
 use crate::settings::Settings;
+use crate::state::now as now_text;
 use crate::{Error, Kind, fault, persist};
 
 /// So many looks in a row may fail before a step is not watched any more.

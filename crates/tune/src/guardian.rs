@@ -16,7 +16,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
 
 use crate::engine::{Interrupt, UndoReport, roll_back};
-use crate::journal::{Follower, Journal, Phase, Told, boottime_s};
+use crate::follow::{Follower, Told};
+use crate::journal::{Journal, boottime_s};
+use crate::log::Phase;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{Error, Kind};

@@ -8,8 +8,10 @@ mod effects;
 mod engine;
 mod error;
 pub mod fault;
+mod follow;
 mod guardian;
 pub mod journal;
+mod log;
 pub mod observe;
 mod outlive;
 mod persist;
@@ -20,6 +22,7 @@ pub mod rehearsed;
 mod role;
 mod settings;
 mod signals;
+pub mod state;
 
 pub use engine::{
     Answer, Applied, Attendant, Ended, Interrupt, Options, Progress, StepOutcome, StepReport, Undo,
@@ -27,14 +30,15 @@ pub use engine::{
     recover, roll_back,
 };
 pub use error::{Error, Kind};
+pub use follow::{Follower, Told};
 pub use guardian::{Guard, Guardian, stand_guard};
-pub use journal::{Follower, Journal, Lock, Log, Phase, Run, Step, StepState, Told};
+pub use journal::{Journal, Lock};
+pub use log::{Log, Phase, Run, Step, StepState};
 pub use observe::{Effect, Sample};
 pub use outlive::{OwnCgroup, scope};
 pub use persist::{PERSIST_FILE, SYSCTL_DIR, overridden};
 pub use plan::{Plan, PlanError};
 pub use planner::{Present, plan};
 pub use profile::Profile;
-pub use role::Role;
 pub use settings::{Namespace, NetnsMark, Settings, Tree};
 pub use signals::Signals;

@@ -15,7 +15,8 @@ use std::time::Duration;
 use linger_facts::tunable;
 use rustix::fs::OFlags;
 
-use crate::journal::{Byte, Event, Journal, Lock, Log, Phase, Run, Step, StepState};
+use crate::journal::{Byte, Event, Journal, Lock};
+use crate::log::{Log, Phase, Run, Step, StepState};
 use crate::{Error, Kind};
 
 /// Where it is unless another folder is named.

@@ -6,12 +6,13 @@ use linger_model::ports::PortRange;
 use linger_model::report::{Applicability, Finding, Remedy, RemedyKind, Severity};
 
 use crate::effects::{Expected, expected};
-use crate::journal::now;
 use crate::plan::{
     Advice, Change, ChangeScope, LeftAlone, MOST_CHANGES, PLAN_SCHEMA, Plan, PlanNetns, Right, Risk,
     RiskLevel, brief,
 };
 use crate::profile::{Profile, Wanted};
+use crate::role;
+use crate::state::now;
 
 /// Reads the present value of a setting; `None` where there is none.
 pub type Present<'a> = &'a dyn Fn(&Tunable) -> Option<String>;
@@ -68,10 +69,10 @@ pub fn plan(report: &Report, profile: &Profile, present: Present<'_>, is_host: b
     if let Some(role) = role {
         let ports = tunable(RANGE).and_then(present).and_then(|range| PortRange::parse(&range, "").ok());
         let ports = ports.map(|range| range.usable_count());
-        for (kind, text) in role.advice(ports) {
+        for (kind, text) in role::advice(role, ports) {
             advise(&mut plan, kind, "", role.name(), &text);
         }
-        for matter in role.matters() {
+        for matter in role::matters(role) {
             let is_spoken_of = plan.changes.iter().any(|it| it.key == matter.key)
                 || plan.right.iter().any(|it| it.key == matter.key)
                 || plan
@@ -280,7 +281,7 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::role::Role;
+    use linger_facts::Role;
     use linger_model::report::{Confidence, ReportNetns, Verdict};
 
     fn finding(code: &str, severity: Severity, remedies: Vec<Remedy>) -> Finding {

@@ -5,7 +5,7 @@
 use linger_facts::{Tunable, tunable};
 
 use crate::plan::{MOST_CHANGES, brief};
-use crate::role::Role;
+use linger_facts::Role;
 
 /// The longest reason, characters.
 const MOST_WHY: usize = 300;

@@ -1,25 +1,9 @@
 //! What a host is, and what that calls for whatever was found.
 
-use std::fmt;
-
+use linger_facts::Role;
 use linger_model::report::RemedyKind;
 use linger_model::report::RemedyKind::{Application, Architecture};
 use linger_model::thousands;
-
-/// What a host is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Takes short connections and makes one of its own for each: an API gateway.
-    Gateway,
-    /// Accepts many connections and makes many to few backends: a load balancer.
-    Proxy,
-    /// Accepts connections.
-    Server,
-    /// Makes connections.
-    Client,
-    /// One of many services that call each other.
-    MeshNode,
-}
 
 /// What a role's setting must be.
 #[derive(Debug, Clone, Copy)]
@@ -102,111 +86,88 @@ const FIN_TIMEOUT: Matter = Matter {
 /// How long a port stays in TIME_WAIT.
 const TIME_WAIT_S: u32 = 60;
 
-impl Role {
-    /// All of them.
-    pub const ALL: [Role; 5] = [Role::Gateway, Role::Proxy, Role::Server, Role::Client, Role::MeshNode];
+/// What a person should do, in the order to try; `ports` are those that connect() may take here.
+pub(crate) fn advice(role: Role, ports: Option<u32>) -> Vec<(RemedyKind, String)> {
+    let fixed = fixed_advice(role).iter().map(|(kind, text)| (*kind, (*text).to_owned()));
+    let counted = match (role, ports) {
+        (Role::Gateway | Role::Proxy, Some(ports)) => Some(format!(
+            "Count them: with the {all} local ports here, each pair of a source address and a backend's address \
+             and port carries {all} connections at a time, or {} new ones a second where this side closes \
+             first. Pools to one backend together must stay below that.",
+            thousands((ports / TIME_WAIT_S).into()),
+            all = thousands(ports.into()),
+        )),
+        _ => None,
+    };
+    fixed.chain(counted.map(|text| (Architecture, text))).collect()
+}
 
-    /// `gateway`, `proxy`, `server`, `client`, `mesh-node`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::Gateway => "gateway",
-            Role::Proxy => "proxy",
-            Role::Server => "server",
-            Role::Client => "client",
-            Role::MeshNode => "mesh-node",
-        }
-    }
-
-    /// What a person should do, in the order to try; `ports` are those that connect() may take here.
-    pub(crate) fn advice(self, ports: Option<u32>) -> Vec<(RemedyKind, String)> {
-        let fixed = self.fixed_advice().iter().map(|(kind, text)| (*kind, (*text).to_owned()));
-        let counted = match (self, ports) {
-            (Role::Gateway | Role::Proxy, Some(ports)) => Some(format!(
-                "Count them: with the {all} local ports here, each pair of a source address and a backend's address \
-                 and port carries {all} connections at a time, or {} new ones a second where this side closes \
-                 first. Pools to one backend together must stay below that.",
-                thousands((ports / TIME_WAIT_S).into()),
-                all = thousands(ports.into()),
-            )),
-            _ => None,
-        };
-        fixed.chain(counted.map(|text| (Architecture, text))).collect()
-    }
-
-    fn fixed_advice(self) -> &'static [(RemedyKind, &'static str)] {
-        match self {
-            Role::Gateway => &[
-                (
-                    Application,
-                    "Keep connections to the backends alive and pool them: a connection for each request is what fills the local ports.",
-                ),
-                (
-                    Application,
-                    "Let clients keep theirs alive, too, and let the side that has the ports to spare close first.",
-                ),
-                (
-                    Architecture,
-                    "More backend addresses, or ports of one: each (source, destination, destination port) has the whole port range.",
-                ),
-            ],
-            Role::Proxy => &[
-                (
-                    Application,
-                    "Pools to the backends large enough for the busiest second, with idle connections kept (nginx: keepalive in upstream, HAProxy: http-reuse).",
-                ),
-                (
-                    Architecture,
-                    "Another source address towards the backends doubles the ports; so does another backend address. Accepted connections cost none.",
-                ),
-            ],
-            Role::Server => &[
-                (
-                    Application,
-                    "Accept as fast as connections come, and give listen() the backlog that bursts need; somaxconn only caps it.",
-                ),
-                (
-                    Application,
-                    "Let the client close first where it can: TIME_WAIT stays with who closes, and on this side it costs memory only.",
-                ),
-            ],
-            Role::Client => &[
-                (
-                    Application,
-                    "One pool for each destination, reused by all requests; a new client object for each request makes a new connection for each.",
-                ),
-                (
-                    Application,
-                    "A connect timeout of the application's own, instead of fewer tcp_syn_retries for everybody.",
-                ),
-            ],
-            Role::MeshNode => &[
-                (
-                    Application,
-                    "Keep connections between services alive longer than the gap between two requests, and shorter than any balancer's idle timeout.",
-                ),
-                (
-                    Architecture,
-                    "A new namespace starts from the kernel's defaults: settings of the host reach no pod. Apply a plan inside the pod's namespace, or set them in its spec.",
-                ),
-            ],
-        }
-    }
-
-    /// Settings that it hangs on.
-    pub(crate) fn matters(self) -> &'static [Matter] {
-        match self {
-            Role::Gateway | Role::Proxy | Role::MeshNode => {
-                &[RANGE, TIMESTAMPS, REUSE, BUCKETS, SOMAXCONN, COOKIES, ABORT, SYN_RETRIES, FIN_TIMEOUT]
-            }
-            Role::Server => &[SOMAXCONN, COOKIES, ABORT, BUCKETS, TIMESTAMPS, FIN_TIMEOUT],
-            Role::Client => &[RANGE, TIMESTAMPS, REUSE, SYN_RETRIES, BUCKETS, FIN_TIMEOUT],
-        }
+fn fixed_advice(role: Role) -> &'static [(RemedyKind, &'static str)] {
+    match role {
+        Role::Gateway => &[
+            (
+                Application,
+                "Keep connections to the backends alive and pool them: a connection for each request is what fills the local ports.",
+            ),
+            (
+                Application,
+                "Let clients keep theirs alive, too, and let the side that has the ports to spare close first.",
+            ),
+            (
+                Architecture,
+                "More backend addresses, or ports of one: each (source, destination, destination port) has the whole port range.",
+            ),
+        ],
+        Role::Proxy => &[
+            (
+                Application,
+                "Pools to the backends large enough for the busiest second, with idle connections kept (nginx: keepalive in upstream, HAProxy: http-reuse).",
+            ),
+            (
+                Architecture,
+                "Another source address towards the backends doubles the ports; so does another backend address. Accepted connections cost none.",
+            ),
+        ],
+        Role::Server => &[
+            (
+                Application,
+                "Accept as fast as connections come, and give listen() the backlog that bursts need; somaxconn only caps it.",
+            ),
+            (
+                Application,
+                "Let the client close first where it can: TIME_WAIT stays with who closes, and on this side it costs memory only.",
+            ),
+        ],
+        Role::Client => &[
+            (
+                Application,
+                "One pool for each destination, reused by all requests; a new client object for each request makes a new connection for each.",
+            ),
+            (
+                Application,
+                "A connect timeout of the application's own, instead of fewer tcp_syn_retries for everybody.",
+            ),
+        ],
+        Role::MeshNode => &[
+            (
+                Application,
+                "Keep connections between services alive longer than the gap between two requests, and shorter than any balancer's idle timeout.",
+            ),
+            (
+                Architecture,
+                "A new namespace starts from the kernel's defaults: settings of the host reach no pod. Apply a plan inside the pod's namespace, or set them in its spec.",
+            ),
+        ],
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// Settings that it hangs on.
+pub(crate) fn matters(role: Role) -> &'static [Matter] {
+    match role {
+        Role::Gateway | Role::Proxy | Role::MeshNode => {
+            &[RANGE, TIMESTAMPS, REUSE, BUCKETS, SOMAXCONN, COOKIES, ABORT, SYN_RETRIES, FIN_TIMEOUT]
+        }
+        Role::Server => &[SOMAXCONN, COOKIES, ABORT, BUCKETS, TIMESTAMPS, FIN_TIMEOUT],
+        Role::Client => &[RANGE, TIMESTAMPS, REUSE, SYN_RETRIES, BUCKETS, FIN_TIMEOUT],
     }
 }

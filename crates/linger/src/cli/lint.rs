@@ -1,8 +1,8 @@
 //! `linger lint`: what can be asked of it.
 
-use super::interval;
+use super::{interval, role};
 use clap::{Args, ValueEnum};
-use linger_facts::Version;
+use linger_facts::{Role, Version};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub struct LintArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "prometheus")]
     pub ram: Option<u64>,
     /// What the hosts do.
-    #[arg(long, value_enum, value_name = "ROLE", conflicts_with = "prometheus")]
-    pub role: Option<LintRole>,
+    #[arg(long, value_parser = role(), value_name = "ROLE", conflicts_with = "prometheus")]
+    pub role: Option<Role>,
     /// The files are Prometheus rules: look for metrics that do not exist or mean something else.
     #[arg(long, requires = "paths")]
     pub prometheus: bool,
@@ -51,21 +51,6 @@ pub enum LintFormat {
     Json,
     /// For code review: SARIF 2.1.0.
     Sarif,
-}
-
-/// What a host does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LintRole {
-    /// Takes many short connections and makes as many.
-    Gateway,
-    /// Accepts many connections and makes many towards few backends.
-    Proxy,
-    /// Accepts connections.
-    Server,
-    /// Makes connections.
-    Client,
-    /// Runs containers that talk to each other.
-    MeshNode,
 }
 
 pub const LINT_EXAMPLES: &str = "\

@@ -1,9 +1,10 @@
 //! `linger tune`: what can be asked of it.
 
-use super::{Format, interval};
+use super::{Format, interval, role};
 use clap::{Args, Subcommand, ValueEnum};
+use linger_facts::Role;
+use linger_tune::SYSCTL_DIR;
 use linger_tune::journal::STATE_DIR;
-use linger_tune::{Role, SYSCTL_DIR};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -155,18 +156,11 @@ pub enum PlanFormat {
     SysctlD,
 }
 
-fn role(text: &str) -> Result<Role, String> {
-    Role::ALL.into_iter().find(|it| it.name() == text).ok_or_else(|| {
-        let known: Vec<&str> = Role::ALL.iter().map(|it| it.name()).collect();
-        format!("one of {}", known.join(", "))
-    })
-}
-
 /// `linger tune plan`
 #[derive(Debug, Args)]
 pub struct TunePlanArgs {
-    /// What this host is: gateway, proxy, server, client or mesh-node.
-    #[arg(long, value_parser = role, value_name = "ROLE")]
+    /// What this host does.
+    #[arg(long, value_parser = role(), value_name = "ROLE")]
     pub role: Option<Role>,
     /// What the host's owner wants of it: a role, values, settings to leave alone; --help shows one. --role goes before
     /// its role.

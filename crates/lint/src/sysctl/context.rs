@@ -2,36 +2,8 @@
 
 use super::effective::Loader;
 use super::key::Key;
-use linger_facts::Version;
+use linger_facts::{Role, Version};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// What a host does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Takes many short connections and makes as many: an API gateway, a NAT gateway.
-    Gateway,
-    /// Accepts many connections and makes many towards few backends.
-    Proxy,
-    /// Accepts connections.
-    Server,
-    /// Makes connections.
-    Client,
-    /// Runs containers that talk to each other.
-    MeshNode,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Gateway => "gateway",
-            Role::Proxy => "proxy",
-            Role::Server => "server",
-            Role::Client => "client",
-            Role::MeshNode => "mesh-node",
-        })
-    }
-}
 
 /// What is known of the host. What is not known is not guessed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

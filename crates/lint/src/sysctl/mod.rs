@@ -11,7 +11,7 @@ pub mod value;
 
 use crate::{Diagnostic, NotApplied, apply};
 pub use checks::{CHECKS, Check, check};
-pub use context::{Context, Listener, Live, Role};
+pub use context::{Context, Listener, Live};
 pub use effective::{File, Loader};
 pub use key::Key;
 

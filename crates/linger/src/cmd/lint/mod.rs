@@ -6,12 +6,12 @@ mod rewrite;
 pub mod sarif;
 
 use super::lint_prometheus;
-use crate::cli::{LintArgs, LintFormat, LintRole};
+use crate::cli::{LintArgs, LintFormat};
 use crate::render;
 use crate::render::style::Style;
 use linger_facts::Version;
 use linger_lint::sysctl::effective::order;
-use linger_lint::sysctl::{self, Context, File, Loader, Role};
+use linger_lint::sysctl::{self, Context, File, Loader};
 use linger_lint::{Diagnostic, Severity, apply, prometheus};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -291,7 +291,7 @@ fn read_settings(args: &LintArgs) -> anyhow::Result<Settings> {
     let mut context = Context {
         kernel: args.kernel.or_else(|| Version::parse(&release)),
         ram_bytes: args.ram,
-        role: args.role.map(role),
+        role: args.role,
         in_container: None,
         boot: None,
         live: None,
@@ -353,14 +353,4 @@ fn settings(args: &LintArgs) -> anyhow::Result<Outcome> {
         gaps,
     };
     Ok(Outcome { report, sources, incomplete })
-}
-
-fn role(role: LintRole) -> Role {
-    match role {
-        LintRole::Gateway => Role::Gateway,
-        LintRole::Proxy => Role::Proxy,
-        LintRole::Server => Role::Server,
-        LintRole::Client => Role::Client,
-        LintRole::MeshNode => Role::MeshNode,
-    }
 }

@@ -131,7 +131,7 @@ pub fn run(args: &MitigateStatusArgs, style: &Style) -> anyhow::Result<u8> {
 fn closing(record: Record) -> Option<ClosingRow> {
     match record.event {
         Event::Closed { destroyed, passed, left } => {
-            Some(ClosingRow { at: record.at, who: record.who, destroyed, passed, left })
+            Some(ClosingRow { at: record.stamp.at, who: record.stamp.who, destroyed, passed, left })
         }
         _ => None,
     }

@@ -6,8 +6,8 @@ use crate::cli::{TuneHereArgs, TuneLogArgs};
 use crate::cmd::show;
 use crate::render::style::Style;
 use crate::render::tune;
-use linger_tune::journal::{StepState, boottime_s};
-use linger_tune::{Log, Phase, Run};
+use linger_tune::journal::boottime_s;
+use linger_tune::{Log, Phase, Run, StepState};
 use schemars::JsonSchema;
 use serde::Serialize;
 

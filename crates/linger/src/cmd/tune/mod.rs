@@ -71,10 +71,7 @@ fn settings(ns: &Netns, tree: Option<&Path>) -> anyhow::Result<Box<dyn Settings>
 
 /// The journal in this folder; `None` where there is no such folder, which is not made.
 fn journal(state: &StateArgs) -> anyhow::Result<Option<Journal>> {
-    match state.state_dir.try_exists() {
-        Ok(false) => Ok(None),
-        _ => Ok(Some(Journal::open(&state.state_dir)?)),
-    }
+    Ok(Journal::find(&state.state_dir)?)
 }
 
 /// The settings of a namespace that the journal names.

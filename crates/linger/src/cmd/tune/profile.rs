@@ -5,8 +5,8 @@ use crate::config::{brief, place};
 use crate::nearest::hint;
 use crate::render::clean;
 use anyhow::{Context, bail};
-use linger_facts::tunables;
-use linger_tune::{Profile, Role};
+use linger_facts::{Role, tunables};
+use linger_tune::Profile;
 use serde::Deserialize;
 use std::path::Path;
 use toml::{Spanned, Value};
@@ -49,9 +49,9 @@ fn parse(text: &str) -> anyhow::Result<Profile> {
     let mut profile = Profile::default();
     if let Some(role) = file.role {
         let name = role.get_ref();
-        let names = Role::ALL.map(Role::name);
-        profile.role = Role::ALL.into_iter().find(|it| it.name() == name);
+        profile.role = Role::named(name);
         if profile.role.is_none() {
+            let names = Role::ALL.map(Role::name);
             let near = hint(name, names);
             bail!(
                 "{}: {:?} is no role: one of {}{near}",

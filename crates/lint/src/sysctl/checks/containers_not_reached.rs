@@ -1,6 +1,6 @@
-use super::super::Role;
 use super::{Cx, declare_check};
 use crate::{Diagnostic, Severity};
+use linger_facts::Role;
 use linger_facts::Scope;
 
 declare_check! {
@@ -60,7 +60,7 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{codes, in_role, lint, lint_with, the};
-    use crate::sysctl::Role;
+    use linger_facts::Role;
 
     #[test]
     fn it_is_told_once_and_to_those_with_containers() {

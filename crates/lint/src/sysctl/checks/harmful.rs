@@ -1,6 +1,6 @@
-use super::super::Role;
 use super::{Cx, Line, declare_check};
 use crate::{Diagnostic, Severity};
+use linger_facts::Role;
 use linger_facts::Version;
 
 declare_check! {

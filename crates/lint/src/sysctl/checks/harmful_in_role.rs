@@ -1,7 +1,7 @@
-use super::super::Role;
 use super::harmful::harms;
 use super::{Cx, declare_check};
 use crate::{Diagnostic, Severity};
+use linger_facts::Role;
 
 declare_check! {
     /// # What it detects
@@ -55,7 +55,7 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Diagnostic>) {
 mod tests {
     use super::super::testing::{codes, in_role, lint_with, the};
     use crate::Severity;
-    use crate::sysctl::Role;
+    use linger_facts::Role;
 
     #[test]
     fn the_role_decides() {

@@ -1,7 +1,8 @@
 //! Linting a text in a test.
 
 use crate::Diagnostic;
-use crate::sysctl::{Context, File, Role};
+use crate::sysctl::{Context, File};
+use linger_facts::Role;
 use linger_facts::Version;
 
 /// One file that was named by itself.
