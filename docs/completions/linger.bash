@@ -1070,7 +1070,7 @@ _linger() {
             fi
             case "${prev}" in
                 --role)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "gateway proxy server client mesh-node" -- "${cur}"))
                     return 0
                     ;;
                 --profile)

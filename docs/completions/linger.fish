@@ -201,7 +201,11 @@ complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_
 complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "diff" -d 'Show kept settings: before, as kept, and now'
 complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "verify" -d 'Say whether kept settings still have the values that were kept'
 complete -c linger -n "__fish_linger_using_subcommand tune; and not __fish_seen_subcommand_from plan rehearse apply confirm rollback status history diff verify recover" -f -a "recover" -d 'End what a crash left half done: the old values come back'
-complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l role -d 'What this host is: gateway, proxy, server, client or mesh-node' -r
+complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l role -d 'What this host does' -r -f -a "gateway\t'Takes many short connections and makes as many'
+proxy\t'Accepts many connections and makes many towards few backends'
+server\t'Accepts connections'
+client\t'Makes connections'
+mesh-node\t'Runs containers that talk to each other'"
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l profile -d 'What the host\'s owner wants of it: a role, values, settings to leave alone; --help shows one. --role goes before its role' -r -F
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l from -d 'A report of `linger check --format json` of this namespace; without one, it is looked at now' -r -F
 complete -c linger -n "__fish_linger_using_subcommand tune; and __fish_seen_subcommand_from plan" -l interval -d 'Without --from: time between two samples' -r
