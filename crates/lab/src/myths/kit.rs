@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,8 +98,15 @@ pub(super) fn is_out_of_ports(error: &io::Error) -> bool {
 /// Connects from `host` to `listener`, and accepts; the connecting side is the first.
 pub(super) fn connect(host: &Host, listener: &TcpListener) -> Result<(TcpStream, TcpStream), Error> {
     let to = listener.local_addr().map_err(failed(host, "read", "a listener's address"))?;
-    let connected = try_connect(host, to, PATIENCE)?.map_err(failed(host, "connect to", to))?;
-    let accepted = listener.accept().map_err(failed(host, "accept at", to))?.0;
+    accept(host, listener, try_connect(host, to, PATIENCE)?.map_err(failed(host, "connect to", to))?)
+}
+
+fn accept(
+    host: &Host,
+    listener: &TcpListener,
+    connected: TcpStream,
+) -> Result<(TcpStream, TcpStream), Error> {
+    let (accepted, to) = listener.accept().map_err(failed(host, "accept at", "a listener"))?;
     for side in [&connected, &accepted] {
         side.set_read_timeout(Some(PATIENCE)).map_err(failed(host, "set a time-out for", to))?;
     }
@@ -137,23 +145,29 @@ pub(super) fn keep_time_wait(host: &Host) -> Result<(), Error> {
     host.sysctl("net.ipv4.tcp_rfc1337", "1")
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClosesFirst {
-    Client,
-    Server,
-}
-
-/// Makes so many connections to a listener of the same host and closes them from one side.
-pub(super) fn connect_and_close(
-    host: &Host,
-    listener: &TcpListener,
-    count: u64,
-    first: ClosesFirst,
-) -> Result<(), Error> {
+/// Makes so many connections to a listener of the same host; the client closes first.
+pub(super) fn connect_and_close(host: &Host, listener: &TcpListener, count: u64) -> Result<(), Error> {
     for _ in 0..count {
         let (client, server) = connect(host, listener)?;
-        let (first, last) = if first == ClosesFirst::Client { (client, server) } else { (server, client) };
-        close(first, last).map_err(failed(host, "close", "a connection"))?;
+        close(client, server).map_err(failed(host, "close", "a connection"))?;
+    }
+    Ok(())
+}
+
+/// The same from each of these ports, and the server closes first. Left to choose, connect() may take a port twice, and its
+/// SYN takes over the TIME_WAIT that the server has of the first.
+pub(super) fn be_closed(host: &Host, listener: &TcpListener, ports: Range<u16>) -> Result<(), Error> {
+    let to = listener.local_addr().map_err(failed(host, "read", "a listener's address"))?;
+    for port in ports {
+        let connect = || -> io::Result<TcpStream> {
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            rustix::net::bind(&socket, &loopback(port))?;
+            rustix::net::connect(&socket, &to)?;
+            Ok(TcpStream::from(socket))
+        };
+        let connected = host.run(connect)?.map_err(failed(host, "connect to", to))?;
+        let (client, server) = accept(host, listener, connected)?;
+        close(server, client).map_err(failed(host, "close", "a connection"))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::kit::{
-    ClosesFirst, Lab, Life, NAMESPACES, PATIENCE, close, connect, connect_and_close, counter, exchange,
+    Lab, Life, NAMESPACES, PATIENCE, be_closed, close, connect, connect_and_close, counter, exchange,
     is_out_of_ports, keep_time_wait, listen, loopback, timewaits, try_connect, wait,
 };
 use super::{Measured, Myth, Verdict};
@@ -90,7 +90,7 @@ fn time_wait_life(host: &Host) -> Result<Life, Error> {
     keep_time_wait(host)?;
     let listener = listen(host, loopback(80), 16)?;
     let since = Instant::now();
-    connect_and_close(host, &listener, WATCHED, ClosesFirst::Client)?;
+    connect_and_close(host, &listener, WATCHED)?;
     await_timewaits(host, WATCHED)?;
     Life::watch(since, LONGEST, || Ok(timewaits(host)? > 0))
 }
@@ -176,19 +176,20 @@ pub(super) const REUSE_ON_THE_SERVER: Myth = Myth {
 };
 
 fn reuse_on_the_server(lab: &Lab) -> Result<Measured, Error> {
-    const HALF: u64 = 20;
+    const HALF: u16 = 20;
+    const ALL: u64 = 2 * HALF as u64;
     let serve = |mode: &str| -> Result<(u64, u64, bool), Error> {
         let host = lab.host("server")?;
         keep_time_wait(&host)?;
         host.sysctl("net.ipv4.tcp_tw_reuse", mode)?;
         let listener = listen(&host, loopback(80), 16)?;
         let start = Instant::now();
-        connect_and_close(&host, &listener, HALF, ClosesFirst::Server)?;
-        await_timewaits(&host, HALF)?;
+        be_closed(&host, &listener, 20_000..20_000 + HALF)?;
+        await_timewaits(&host, HALF.into())?;
         thread::sleep(OLD_ENOUGH);
-        connect_and_close(&host, &listener, HALF, ClosesFirst::Server)?;
+        be_closed(&host, &listener, 30_000..30_000 + HALF)?;
         // The last one's end may be under way still.
-        wait(Duration::from_secs(1), || Ok(timewaits(&host)? >= 2 * HALF))?;
+        wait(Duration::from_secs(1), || Ok(timewaits(&host)? >= ALL))?;
         let kept = timewaits(&host)?;
         Ok((kept, counter(&host, "TWRecycled")?, start.elapsed() < Duration::from_secs(50)))
     };
@@ -198,7 +199,7 @@ fn reuse_on_the_server(lab: &Lab) -> Result<Measured, Error> {
     let text = format!(
         "after {} connections closed by the server: {without} TIME_WAIT with tcp_tw_reuse=0, {with} with 1, {recycled} \
          reused; where the client closed first, {} of {} were reused",
-        2 * HALF,
+        ALL,
         client.recycled,
         Reuse::PORTS
     );
@@ -208,7 +209,7 @@ fn reuse_on_the_server(lab: &Lab) -> Result<Measured, Error> {
     if client.recycled == 0 {
         return Ok(Measured::unsure(text, "the setting did not show its effect on a client either"));
     }
-    if without < 2 * HALF {
+    if without < ALL {
         return Ok(Measured::unsure(text, "some were missing without the setting already"));
     }
     Ok(Measured { text, verdict: judge_reuse_on_the_server(without, with, recycled) })
@@ -290,7 +291,7 @@ fn reuse(lab: &Lab, timestamps: bool) -> Result<Reuse, Error> {
     host.sysctl("net.ipv4.ip_local_port_range", "40000 40003")?;
     let listener = listen(&host, loopback(80), 16)?;
     let start = Instant::now();
-    connect_and_close(&host, &listener, Reuse::PORTS, ClosesFirst::Client)?;
+    connect_and_close(&host, &listener, Reuse::PORTS)?;
     await_timewaits(&host, Reuse::PORTS)?;
     host.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
     thread::sleep(OLD_ENOUGH);
