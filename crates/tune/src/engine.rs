@@ -8,6 +8,7 @@ use rustix::fs::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::follow::Follower;
 use crate::journal::{Event, Journal, Lock, boottime_s};
 use crate::log::{Log, Phase, Run, Step, StepState};
 use crate::observe::{BASELINE, Effect, Sample, effect, regression};
@@ -268,17 +269,18 @@ pub fn preflight(
     Ok(())
 }
 
-/// Begins a run; its number.
+/// Begins a run.
 ///
 /// # Errors
-/// When the journal can't be written.
+/// When the journal can't be written, or read again.
 pub fn begin(
     journal: &Journal,
     lock: &Lock,
     settings: &dyn Settings,
     persist: Option<PathBuf>,
-) -> Result<u64, Error> {
-    journal.begin(lock, Event::Begin { netns: settings.netns(), is_host: settings.is_host(), persist })
+) -> Result<Follower, Error> {
+    let begin = Event::Begin { netns: settings.netns(), is_host: settings.is_host(), persist };
+    Follower::new(journal, journal.begin(lock, begin)?)
 }
 
 struct Engine<'a> {
@@ -299,16 +301,18 @@ enum Break {
     TakeBack(String),
 }
 
-/// Makes the steps of a plan that [`preflight`] let through, in a run that has begun.
+/// Makes the steps of a plan that [`preflight`] let through, in a run that has begun. Who follows it knows of every step,
+/// even if the journal is taken away the moment after.
 pub fn apply(
     plan: &Plan,
-    run: u64,
+    follower: &mut Follower,
     journal: &Journal,
     lock: &Lock,
     settings: &dyn Settings,
     options: &Options,
     attendant: &mut dyn Attendant,
 ) -> Applied {
+    let run = follower.run().id;
     let mut engine = Engine { run, journal, lock, settings, begun: Vec::new(), reports: Vec::new() };
     let (mut stopped, mut taken_back) = (String::new(), None);
     for (at, change) in plan.changes.iter().enumerate() {
@@ -340,9 +344,10 @@ pub fn apply(
         // Nobody is to take it for settled: the guardian tries again, and `recover` does.
         return Applied { run, steps: engine.reports, ended: Ended::NothingKept, why: stopped };
     }
-    let (event, ended) = match options.confirm_within {
+    let until = options.confirm_within.filter(|_| is_kept).map(|time| boottime_s() + time.as_secs_f64());
+    let (event, ended) = match until {
         _ if !is_kept => (Event::Closed { why: "no step was kept".into() }, Ended::NothingKept),
-        Some(time) => (Event::Awaiting { until_s: boottime_s() + time.as_secs_f64() }, Ended::Awaiting),
+        Some(until_s) => (Event::Awaiting { until_s }, Ended::Awaiting),
         None => (Event::Confirmed, Ended::Confirmed),
     };
     match journal.append(lock, run, event) {
@@ -352,6 +357,9 @@ pub fn apply(
         Err(error) => return engine.take_back(error.to_string(), attendant),
     }
     fault::point("after-settled");
+    if let Some(until) = until {
+        follower.has_done(engine.begun, Phase::Awaiting(until));
+    }
     Applied { run, steps: engine.reports, ended, why: stopped }
 }
 

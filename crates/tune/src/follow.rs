@@ -1,7 +1,7 @@
 //! A run that a process follows in the journal.
 
 use crate::journal::Journal;
-use crate::log::Run;
+use crate::log::{Phase, Run, Step};
 use crate::{Error, Kind};
 
 /// A run, as the journal tells it again and again, by a process whose duty it is to end it: it outlasts the journal.
@@ -33,6 +33,11 @@ impl Follower {
             || Error::new("follow", format!("run {run}"), Kind::Vanished, "the journal has no such run");
         let run = journal.read()?.runs.into_iter().find(|it| it.id == run).ok_or_else(lost)?;
         Ok(Follower { length, run })
+    }
+
+    /// What this process did itself, whether or not the journal can still be read.
+    pub(crate) fn has_done(&mut self, steps: Vec<Step>, phase: Phase) {
+        (self.run.steps, self.run.phase) = (steps, phase);
     }
 
     /// The run, as it was told last.

@@ -172,6 +172,6 @@ pub fn go(
     let lock = journal.lock(settings.netns(), Duration::from_secs(5))?;
     let log = journal.read()?;
     preflight(plan, settings, V, &log, journal.boot(), None)?;
-    let run = begin(&journal, &lock, settings, None)?;
-    Ok(apply(plan, run, &journal, &lock, settings, options, attendant))
+    let mut follower = begin(&journal, &lock, settings, None)?;
+    Ok(apply(plan, &mut follower, &journal, &lock, settings, options, attendant))
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use linger_facts::Tunable;
 use linger_tune::journal::Event;
 use linger_tune::{
-    Ended, Error, Journal, Namespace, NetnsMark, Phase, Settings, StepOutcome, StepState, Tree, Undo, apply,
-    begin, confirm, recover, roll_back,
+    Ended, Error, Journal, Namespace, NetnsMark, Phase, Settings, StepOutcome, StepState, Told, Tree, Undo,
+    apply, begin, confirm, recover, roll_back,
 };
 
 use crate::support::{Look, OPTIONS, RANGE, REUSE, Scripted, TIMEOUT, change, go, key, log, namespace, plan};
@@ -232,13 +232,11 @@ fn a_writer_that_never_stops_is_never_overruled() {
         for _ in 0..60 {
             let plan = plan(vec![change(TIMEOUT, "60", "30")]);
             if let Ok(applied) = go(&plan, &it.dir, &it.settings, &options, &mut Scripted::calm()) {
-                assert_ne!(applied.steps[0].outcome, StepOutcome::Stuck, "{applied:?}");
                 seen.insert(format!("{:?}", applied.steps[0].outcome));
             }
         }
-        println!("{seen:?}");
-        assert!(seen.contains("Foreign"), "{seen:?}");
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(seen.contains("Foreign") && !seen.contains("Stuck"), "{seen:?}");
     });
 }
 
@@ -270,9 +268,10 @@ fn what_is_set_at_boot_is_mended_after_a_reboot() {
     let journal = Journal::open(&path("tune")).unwrap();
     let lock = journal.lock(settings.netns(), std::time::Duration::ZERO).unwrap();
     let plan = plan(vec![change("fs.file-max", "100000", "200000")]);
-    let run = begin(&journal, &lock, &settings, Some(path("sysctl.d"))).unwrap();
+    let mut follower = begin(&journal, &lock, &settings, Some(path("sysctl.d"))).unwrap();
+    let run = follower.run().id;
     let options = linger_tune::Options { confirm_within: None, ..OPTIONS };
-    apply(&plan, run, &journal, &lock, &settings, &options, &mut Scripted::calm());
+    apply(&plan, &mut follower, &journal, &lock, &settings, &options, &mut Scripted::calm());
     linger_tune::persist_confirmed(&journal, &lock, run).unwrap();
     let file = path("sysctl.d/99-linger.conf");
     assert!(std::fs::read_to_string(&file).unwrap().ends_with("fs.file-max = 200000\n"));
@@ -287,6 +286,23 @@ fn what_is_set_at_boot_is_mended_after_a_reboot() {
     assert!(steps.is_empty() && !file.exists(), "{what}");
     assert_eq!(settings.read(key("fs.file-max")).unwrap(), "200000");
     assert_eq!(recover(&journal, &lock, Some(&settings), &log(&path("tune")).runs[0]).unwrap(), None);
+}
+
+#[test]
+fn who_follows_a_run_can_take_it_back_without_its_journal() {
+    let Some(it) = place() else { return };
+    let journal = Journal::open(&it.dir).unwrap();
+    let lock = journal.lock(it.settings.netns(), std::time::Duration::ZERO).unwrap();
+    let plan = plan(vec![change(REUSE, "2", "1")]);
+    let mut follower = begin(&journal, &lock, &it.settings, None).unwrap();
+    let applied = apply(&plan, &mut follower, &journal, &lock, &it.settings, &OPTIONS, &mut Scripted::calm());
+    assert_eq!((applied.ended, it.value(REUSE).as_str()), (Ended::Awaiting, "1"));
+    // Before anybody has read what is in it.
+    std::fs::remove_file(it.dir.join("journal.jsonl")).unwrap();
+    assert_eq!(follower.look(&journal), Told::Lost);
+    assert!(matches!(follower.run().phase, Phase::Awaiting(_)));
+    let _ = roll_back(&journal, &lock, &it.settings, follower.run(), "the journal was taken away");
+    assert_eq!(it.value(REUSE), "2");
 }
 
 #[test]

@@ -101,7 +101,8 @@ pub fn run(args: &TuneApplyArgs, style: &Style) -> anyhow::Result<u8> {
         writeln!(io::stdout(), "The plan changes nothing.")?;
         return Ok(0);
     }
-    let run = begin(&journal, &lock, settings.as_ref(), persist)?;
+    let mut follower = begin(&journal, &lock, settings.as_ref(), persist)?;
+    let run = follower.run().id;
     let guard = match guardian(args, &journal, &ns, run, plan.changes.len(), &options) {
         Ok(guard) => guard,
         Err(error) => {
@@ -111,13 +112,12 @@ pub fn run(args: &TuneApplyArgs, style: &Style) -> anyhow::Result<u8> {
     };
     let mut watcher = Watcher::new(ns, config, signals, args.step_by_step);
     watcher.guarded_by(guard);
-    let applied = apply(&plan, run, &journal, &lock, settings.as_ref(), &options, &mut watcher);
+    let applied = apply(&plan, &mut follower, &journal, &lock, settings.as_ref(), &options, &mut watcher);
     let mut report = ApplyReport { schema: 1, is_confirmed: applied.ended == Ended::Confirmed, applied };
     let mut persisted = Ok(());
     match report.applied.ended {
         Ended::Confirmed => persisted = persist_confirmed(&journal, &lock, run),
         Ended::Awaiting => {
-            let mut follower = Follower::new(&journal, run)?;
             drop(lock);
             let left = match follower.run().phase {
                 Phase::Awaiting(until) => until - boottime_s(),
