@@ -8,7 +8,7 @@ mod tune;
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
 pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
-    CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, MitigateStatusArgs, SynLimitArgs,
+    CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,

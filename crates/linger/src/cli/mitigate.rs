@@ -35,7 +35,7 @@ pub enum MitigateCommand {
     #[command(
         after_help = "Examples:\n  linger mitigate status\n  linger mitigate status --netns pid:4242 --format json"
     )]
-    Status(MitigateStatusArgs),
+    Status(PlaceArgs),
     /// Take every limit away at once
     #[command(after_help = "Examples:\n  linger mitigate clear\n  linger mitigate clear --dry-run")]
     Clear(MitigateClearArgs),
@@ -165,6 +165,13 @@ pub struct SynLimitArgs {
     /// Sources to remember, of IPv4 and IPv6 each.
     #[arg(long, default_value_t = SOURCES, value_parser = clap::value_parser!(u32).range(1..=4_194_304), value_name = "N", hide = true)]
     pub sources: u32,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where, and how all of these print.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
     /// Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N.
     #[arg(long, value_name = "NETNS", default_value = "self")]
     pub netns: String,
@@ -193,29 +200,8 @@ pub struct CloseArgs {
     /// Only show what would be hit.
     #[arg(long, visible_alias = "preview")]
     pub dry_run: bool,
-    /// Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N.
-    #[arg(long, value_name = "NETNS", default_value = "self")]
-    pub netns: String,
-    /// The folder of the journal.
-    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
-    pub state_dir: PathBuf,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
-    pub format: Format,
-}
-
-/// `linger mitigate status`
-#[derive(Debug, Args)]
-pub struct MitigateStatusArgs {
-    /// Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N.
-    #[arg(long, value_name = "NETNS", default_value = "self")]
-    pub netns: String,
-    /// The folder of the journal.
-    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
-    pub state_dir: PathBuf,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
-    pub format: Format,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// `linger mitigate clear`
@@ -224,15 +210,8 @@ pub struct MitigateClearArgs {
     /// Only say what would be taken away.
     #[arg(long)]
     pub dry_run: bool,
-    /// Network namespace: self, a NAME of `ip netns`, a /PATH, or pid:N.
-    #[arg(long, value_name = "NETNS", default_value = "self")]
-    pub netns: String,
-    /// The folder of the journal.
-    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
-    pub state_dir: PathBuf,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
-    pub format: Format,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ struct Found {
 /// Looks, asks, destroys; the exit status.
 pub fn run(args: &CloseArgs, style: &Style) -> anyhow::Result<u8> {
     let wanted = read(args)?;
-    let ns = open(&args.netns)?;
+    let ns = open(&args.place.netns)?;
     if !args.dry_run && !run_in(&ns, may_administer)?? {
         return Err(Error::Denied { operation: "destroy sockets" }.into());
     }
@@ -168,7 +168,7 @@ pub fn run(args: &CloseArgs, style: &Style) -> anyhow::Result<u8> {
         report.why = format!("more than --max {}: narrow the filter, or raise it", args.max);
     }
     if report.outcome == Outcome::Done {
-        if !args.yes && !agreed(&report, args.format, style)? {
+        if !args.yes && !agreed(&report, args.place.format, style)? {
             report.outcome = Outcome::Declined;
         } else {
             destroy(args, &ns, &found.sockets, &holders, &mut report)?;
@@ -176,7 +176,7 @@ pub fn run(args: &CloseArgs, style: &Style) -> anyhow::Result<u8> {
     }
     // What was asked about has been shown.
     let was_shown = !args.yes && matches!(report.outcome, Outcome::Done | Outcome::Declined);
-    show(args.format, &report, |report| mitigate::closed(report, was_shown, style))?;
+    show(args.place.format, &report, |report| mitigate::closed(report, was_shown, style))?;
     // Whose sockets are not seen, of those it is not known whether they were meant.
     let is_seen = report.spared.iter().all(|it| it.why != Why::Unseen);
     let is_whole = is_seen && report.left.is_empty() && report.why.is_empty();
@@ -364,7 +364,7 @@ fn destroy(
     holders: &HolderTable,
     report: &mut CloseReport,
 ) -> anyhow::Result<()> {
-    let journal = Journal::open(&args.state_dir, mark(ns)?)?;
+    let journal = Journal::open(&args.place.state_dir, mark(ns)?)?;
     let lock = journal.lock(PATIENCE)?;
     let mut left: BTreeMap<String, u64> = BTreeMap::new();
     let mut rest = sockets.len() as u64;

@@ -66,13 +66,13 @@ pub fn run(args: &SynLimitArgs, style: &Style) -> anyhow::Result<u8> {
         preview: args.preview,
         sources: args.sources,
     };
-    let ns = open(&args.netns)?;
+    let ns = open(&args.place.netns)?;
     let listeners = listeners(&ns, args.listener)?;
     let nft = Nft::new(&ns)?;
     let journal = if args.dry_run {
         None
     } else {
-        let journal = Journal::open(&args.state_dir, mark(&ns)?)?;
+        let journal = Journal::open(&args.place.state_dir, mark(&ns)?)?;
         let lock = journal.lock(PATIENCE)?;
         Some((journal, lock))
     };
@@ -113,7 +113,7 @@ pub fn run(args: &SynLimitArgs, style: &Style) -> anyhow::Result<u8> {
             }
         }
     }
-    show(args.format, &report, |report| mitigate::limit(report, style))?;
+    show(args.place.format, &report, |report| mitigate::limit(report, style))?;
     Ok(0)
 }
 

@@ -1,7 +1,7 @@
 //! `linger mitigate status` and `clear`
 
 use super::{PATIENCE, mark, named, open};
-use crate::cli::{MitigateClearArgs, MitigateStatusArgs};
+use crate::cli::{MitigateClearArgs, PlaceArgs};
 use crate::cmd::show;
 use crate::render::mitigate;
 use crate::render::style::Style;
@@ -105,7 +105,7 @@ fn row(it: &Active) -> LimitRow {
 }
 
 /// Says what is in force.
-pub fn run(args: &MitigateStatusArgs, style: &Style) -> anyhow::Result<u8> {
+pub fn run(args: &PlaceArgs, style: &Style) -> anyhow::Result<u8> {
     let ns = open(&args.netns)?;
     let table = Nft::new(&ns)?.own()?;
     let mut report = StatusReport {
@@ -139,12 +139,12 @@ fn closing(record: Record) -> Option<ClosingRow> {
 
 /// Takes every limit away.
 pub fn clear(args: &MitigateClearArgs, style: &Style) -> anyhow::Result<u8> {
-    let ns = open(&args.netns)?;
+    let ns = open(&args.place.netns)?;
     let nft = Nft::new(&ns)?;
     let mut table = nft.own()?;
     let mut is_cleared = false;
     if table.is_there && !args.dry_run {
-        let journal = Journal::open(&args.state_dir, mark(&ns)?)?;
+        let journal = Journal::open(&args.place.state_dir, mark(&ns)?)?;
         let lock = journal.lock(PATIENCE)?;
         // Another may have been at it while this one waited.
         table = nft.own()?;
@@ -163,6 +163,6 @@ pub fn clear(args: &MitigateClearArgs, style: &Style) -> anyhow::Result<u8> {
         limits: table.limits.iter().map(row).collect(),
         is_cleared,
     };
-    show(args.format, &report, |report| mitigate::cleared(report, style))?;
+    show(args.place.format, &report, |report| mitigate::cleared(report, style))?;
     Ok(0)
 }
