@@ -77,10 +77,11 @@ impl Guard {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// Ends it, as nothing is left for it to take back. One that can't see this, because the journal was taken away, would
+    /// else take back what the next run writes.
+    pub fn dismiss(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

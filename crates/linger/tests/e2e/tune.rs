@@ -972,6 +972,8 @@ fn a_journal_that_is_taken_away_takes_no_way_back_with_it() {
         let (status, applied) = ended(apply);
         assert_eq!((status, &applied["ended"]), (Some(1), &Value::from("rolled_back")), "{applied:#}");
         assert!(are(&lab.near, "2", "60"));
+        // It would take back what the next run writes.
+        assert!(guardians(&desk.path("state/tune")).is_empty());
         // While it awaits confirmation, with the applier and without.
         for is_alone in [false, true] {
             let desk = Desk::new(two());

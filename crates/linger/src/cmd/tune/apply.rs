@@ -128,6 +128,10 @@ pub fn run(args: &TuneApplyArgs, style: &Style) -> anyhow::Result<u8> {
         }
         Ended::NothingKept | Ended::RolledBack => {}
     }
+    let is_stuck = report.applied.steps.iter().any(|it| it.outcome == StepOutcome::Stuck);
+    if report.applied.ended != Ended::Awaiting && !is_stuck {
+        watcher.dismiss_guard();
+    }
     // The status is of the settings, whether or not anybody reads what is said of them.
     let shown = show(args.format, &report, |report| tune::applied(report, style));
     persisted?;

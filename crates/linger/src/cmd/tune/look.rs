@@ -50,6 +50,13 @@ impl Watcher {
         self.guard = Some(guard);
     }
 
+    /// Ends the guardian: nothing is left to be taken back.
+    pub fn dismiss_guard(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
+        }
+    }
+
     /// Hears of signals alone.
     pub fn wait(&self, time: Duration) -> Option<Interrupt> {
         self.signals.wait(time)
