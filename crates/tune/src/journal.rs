@@ -4,6 +4,8 @@
 //! Who holds the lock of a namespace writes of it. A line that is torn, foreign or of another version is skipped and
 //! counted: it never stops a way back that other lines describe.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -210,11 +212,17 @@ impl Journal {
     /// # Errors
     /// When its file is there and can't be opened.
     pub fn read(&self) -> Result<Log, Error> {
-        Ok(self.0.read(FILE)?.map(Log::read).unwrap_or_default())
+        Ok(self.file()?.map(Log::read).unwrap_or_default())
     }
 
-    pub(crate) fn length(&self) -> Result<u64, Error> {
-        self.0.length(FILE)
+    /// Its file, to be read from the beginning; `None` where there is none.
+    pub(crate) fn file(&self) -> Result<Option<BufReader<File>>, Error> {
+        self.0.read(FILE)
+    }
+
+    /// Whether its file is this one.
+    pub(crate) fn is_file(&self, file: &File) -> Result<bool, Error> {
+        self.0.is_file(FILE, file)
     }
 
     /// Begins a run; its number.

@@ -230,15 +230,19 @@ impl StateDir {
         }
     }
 
-    /// A file's length in bytes, 0 where there is none: it grows with every line.
+    /// Whether a file of the folder is this open one.
     ///
     /// # Errors
     /// When it is there and can't be looked at.
-    pub fn length(&self, file: &str) -> Result<u64, Error> {
+    pub(crate) fn is_file(&self, file: &str, open: &File) -> Result<bool, Error> {
+        let failed = |error: Errno| Error::io("look at", self.name(file), error.into());
         match statat(&self.folder, file, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => Ok(u64::try_from(found.st_size).unwrap_or(0)),
-            Err(Errno::NOENT) => Ok(0),
-            Err(error) => Err(Error::io("look at", self.name(file), error.into())),
+            Ok(found) => {
+                let held = fstat(open).map_err(failed)?;
+                Ok((found.st_dev, found.st_ino) == (held.st_dev, held.st_ino))
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(failed(error)),
         }
     }
 }
