@@ -81,6 +81,16 @@ impl Desk {
         history["runs"][run - 1]["state"].as_str().unwrap_or("none").to_owned()
     }
 
+    /// Waits until a run awaits confirmation; one that came to another end fails at once, with its journal.
+    #[track_caller]
+    fn awaits(&self, run: usize) {
+        wait_for("it awaits confirmation", || match self.state(run).as_str() {
+            "awaiting" => true,
+            "none" | "open" => false,
+            other => panic!("run {run} is {other}:\n{}", self.journal()),
+        });
+    }
+
     fn journal(&self) -> String {
         fs::read_to_string(self.path("state/tune/journal.jsonl")).unwrap_or_default()
     }
@@ -268,7 +278,7 @@ fn apply_confirm_verify_roll_back() {
     assert!(!desk.path("state").exists() && are(&lab.near, "2", "60"));
 
     let apply = desk.apply(&lab.near, &["--observe", "100ms", "--confirm-within", "60s"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     assert!(are(&lab.near, "1", "30"));
     let status = desk.tune(&["status", "--format", "json"]).json();
     assert_valid(&schema("tune-runs"), &status);
@@ -394,7 +404,7 @@ fn ctrl_c_takes_everything_back() {
         let apply = desk.applying(&lab.near, &["--observe", observe]).spawn().unwrap();
         match phase {
             "watching" => wait_for("a value is written", || are(&lab.near, "1", "60")),
-            _ => wait_for("it awaits confirmation", || desk.state(1) == "awaiting"),
+            _ => desk.awaits(1),
         }
         signal(apply.id() as i32, "INT");
         let (status, applied) = ended(apply);
@@ -424,7 +434,7 @@ fn when_the_applier_is_killed_the_guardian_takes_back() {
     for is_confirmed in [false, true] {
         let desk = Desk::new(two());
         let mut apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "4s"]);
-        wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+        desk.awaits(1);
         apply.kill().unwrap();
         apply.wait().unwrap();
         std::thread::sleep(Duration::from_millis(300));
@@ -461,7 +471,7 @@ fn when_the_terminal_goes_away_the_guardian_stays() {
         Err(error) if !in_ci() => return println!("SKIPPED: script(1): {error}"),
         Err(error) => panic!("{error}"),
     };
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     script.kill().unwrap();
     script.wait().unwrap();
     std::thread::sleep(Duration::from_millis(500));
@@ -485,7 +495,7 @@ fn when_the_guardian_is_killed_the_applier_takes_back() {
     // Later, when the time to confirm is over.
     let desk = Desk::new(two());
     let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "2s"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     signal(desk.guardian(), "KILL");
     let (status, applied) = ended(apply);
     assert_eq!((status, &applied["ended"]), (Some(1), &Value::from("rolled_back")), "{applied:#}");
@@ -558,7 +568,7 @@ fn a_hanging_applier_cannot_hold_a_confirmed_run_up() {
     let Some(lab) = lab() else { return };
     let desk = Desk::new(two());
     let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "1s"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     signal(apply.id() as i32, "STOP");
     wait_for("the guardian takes back", || desk.state(1) == "closed");
     assert!(are(&lab.near, "2", "60"));
@@ -596,7 +606,7 @@ fn a_guardian_that_is_told_to_end_takes_back_first() {
     let Some(lab) = lab() else { return };
     let desk = Desk::new(two());
     let mut apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     apply.kill().unwrap();
     apply.wait().unwrap();
     let guardian = desk.guardian();
@@ -751,7 +761,7 @@ fn what_is_kept_is_set_again_at_boot_where_that_was_asked_for() {
     assert!(host.status == Some(3) && host.stderr.contains("host's network namespace"), "{host:?}");
 
     let apply = desk.apply(&lab.near, &[&fast[..], &["--confirm-within", "60s"]].concat());
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     assert!(!file.exists(), "nothing is written before it is confirmed");
     assert_eq!(desk.tune(&["confirm"]).status, Some(0));
     assert_eq!(ended(apply).0, Some(0));
@@ -864,7 +874,7 @@ fn a_run_does_not_wait_for_one_in_another_namespace() {
     desk.put(two());
     // Beside it others are confirmed,
     let short = desk.apply(&lab.far, &["--observe", "50ms", "--confirm-within", "10m"]);
-    wait_for("it awaits confirmation", || desk.state(2) == "awaiting");
+    desk.awaits(2);
     assert_eq!(desk.tune(&["confirm", "--run", "2"]).status, Some(0));
     assert_eq!(ended(short).0, Some(0));
     assert_eq!(desk.tune_on(&lab.far, &["rollback"]).status, Some(0));
@@ -896,7 +906,7 @@ fn an_old_value_that_the_kernel_refuses_is_told_and_tried_again() {
     narrow["metric"]["name"] = "TcpExt.TW".into();
     let desk = Desk::new(json!([narrow]));
     let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "1s"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     // From now on the kernel takes no range that begins below.
     lab.near.sysctl(start, "45000").unwrap();
     let (status, applied) = ended(apply);
@@ -922,7 +932,7 @@ fn what_is_half_taken_back_cannot_be_confirmed() {
     for (point, reuse, timeout) in [("after-taking-back", "1", "30"), ("after-undone", "1", "60")] {
         let desk = Desk::new(two());
         let mut apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
-        wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+        desk.awaits(1);
         // Nobody is left to end it.
         signal(desk.guardian(), "KILL");
         apply.kill().unwrap();
@@ -946,7 +956,7 @@ fn what_is_half_taken_back_cannot_be_confirmed() {
     // With a guardian it is the guardian who ends it.
     let desk = Desk::new(two());
     let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     let args = desk.args(&["rollback"]);
     let mut back = Command::new(LINGER);
     back.args(args).arg("--netns").arg(lab.near.path()).env("LINGER_FAULT", "after-undone");
@@ -978,7 +988,7 @@ fn a_journal_that_is_taken_away_takes_no_way_back_with_it() {
         for is_alone in [false, true] {
             let desk = Desk::new(two());
             let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
-            wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+            desk.awaits(1);
             let apply = if is_alone { killed(apply) } else { Some(apply) };
             take_away(&desk);
             wait_for("it is taken back", || are(&lab.near, "2", "60"));
@@ -1030,7 +1040,7 @@ fn asking_makes_nothing() {
     assert!(!desk.path("state").exists());
     // And where there is something, a rehearsal of it changes nothing.
     let apply = desk.apply(&lab.near, &["--observe", "50ms", "--confirm-within", "10m"]);
-    wait_for("it awaits confirmation", || desk.state(1) == "awaiting");
+    desk.awaits(1);
     let journal = desk.journal();
     let confirm = desk.tune(&["confirm", "--dry-run"]);
     assert!(
