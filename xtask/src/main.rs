@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bpf;
 mod dist;
 mod fuzz;
 mod generated;
@@ -33,6 +34,7 @@ enum Command {
     Test(test::Args),
     Fuzz(fuzz::Args),
     Gen(generated::Args),
+    Bpf(bpf::Args),
     Dist(dist::Args),
     /// Measure linger beside ss and netstat, as ratios
     Bench(bench::Args),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Gen(args) => generated::run(&workspace, &args),
+        Command::Bpf(args) => bpf::run(&workspace, &args),
         Command::Dist(args) => dist::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::Lab(args) => lab::run(&workspace, &args),

@@ -56,6 +56,18 @@ const NEEDS: &[Need] = &[
         steps: &[Step::Test, Step::Vm],
         why: "the lab's scenarios with real servers: one that closes idle clients",
     },
+    Need {
+        program: "clang-14",
+        package: "clang-14",
+        steps: &[Step::Bpf, Step::Test],
+        why: "compiling the BPF programs, to compare them with the objects",
+    },
+    Need {
+        program: "llvm-strip-14",
+        package: "llvm-14",
+        steps: &[Step::Bpf, Step::Test],
+        why: "compiling the BPF programs, to compare them with the objects",
+    },
     Need { program: "g++", package: "g++", steps: &[Step::Fuzz], why: "the fuzz smoke (libFuzzer is C++)" },
     Need {
         program: "qemu-system-x86_64",

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that CI checks, in named steps.
 
 use crate::workspace::{Workspace, ci};
-use crate::{fuzz, generated, needs, sh, vm};
+use crate::{bpf, fuzz, generated, needs, sh, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::io::{BufRead, BufReader, Write};
@@ -35,6 +35,8 @@ pub enum Step {
     Clippy,
     /// The documentation builds, and its links lead somewhere
     Doc,
+    /// BPF objects are what their sources compile to
+    Bpf,
     /// Generated files are up to date
     Gen,
     /// Unit, golden, property and end-to-end tests
@@ -51,6 +53,7 @@ impl Step {
             Step::Fmt => "fmt",
             Step::Clippy => "clippy",
             Step::Doc => "doc",
+            Step::Bpf => "bpf",
             Step::Gen => "gen",
             Step::Test => "test",
             Step::Vm => "vm",
@@ -83,6 +86,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             Step::Fmt => fmt(workspace),
             Step::Clippy => clippy(workspace),
             Step::Doc => doc(workspace),
+            Step::Bpf if lacks.is_empty() => bpf::check(&workspace.root).map(|()| Vec::new()),
+            Step::Bpf => Ok(Vec::new()),
             Step::Gen => generated::check(workspace).map(|()| Vec::new()),
             Step::Test => cargo_test(workspace),
             Step::Vm => vm::step(workspace),
