@@ -3,6 +3,7 @@
 mod lab;
 mod lint;
 mod mitigate;
+mod trace;
 mod tune;
 
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
@@ -10,6 +11,7 @@ pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
+pub use trace::{TraceArgs, TraceBy};
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
     TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
@@ -83,6 +85,9 @@ pub enum Command {
     /// Show each listener's accept queue, half-open requests, drops and process
     #[command(after_long_help = LISTENERS_EXAMPLES, after_help = "Examples:\n  linger listeners\n  linger listeners --sport 443\n\nMore with --help.")]
     Listeners(ListenersArgs),
+    /// Watch who opens and closes connections, and so who makes the TIME_WAIT sockets
+    #[command(after_long_help = trace::TRACE_EXAMPLES, after_help = "Examples:\n  linger trace\n  linger trace --duration 1m --netns all\n\nMore with --help.")]
+    Trace(TraceArgs),
     /// Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel
     #[command(after_long_help = EXPLAIN_EXAMPLES, after_help = "Examples:\n  linger explain TIME_WAIT\n  linger explain tcp_tw_reuse EADDRNOTAVAIL\n\nMore with --help.")]
     Explain(ExplainArgs),
@@ -163,6 +168,8 @@ pub enum SchemaName {
     Ports,
     /// `linger listeners`
     Listeners,
+    /// `linger trace`
+    Trace,
     /// `linger lint`
     Lint,
     /// `linger lab list`

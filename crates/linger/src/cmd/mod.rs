@@ -9,6 +9,7 @@ pub mod listeners;
 pub mod mitigate;
 pub mod ports;
 pub mod states;
+pub mod trace;
 pub mod tune;
 
 use crate::cli::{Cli, Command, Format, NetnsArgs, SchemaName};
@@ -31,6 +32,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::States(args) => states::run(&args, &style),
         Command::Ports(args) => ports::run(&args, &style),
         Command::Listeners(args) => listeners::run(&args, &style),
+        Command::Trace(args) => trace::run(&args, &style),
         Command::Explain(args) => explain::run(&args, &style),
         Command::Lab(args) => lab::run(&args, &style),
         Command::Tune(args) => tune::run(&args, &style),
@@ -158,6 +160,7 @@ fn schema_of(format: SchemaName) -> anyhow::Result<String> {
         SchemaName::States => schemars::schema_for!(states::StatesReport),
         SchemaName::Ports => schemars::schema_for!(ports::PortsReport),
         SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),
+        SchemaName::Trace => schemars::schema_for!(trace::TraceReport),
         SchemaName::Lint => schemars::schema_for!(lint::LintReport),
         SchemaName::LabList => schemars::schema_for!(Vec<lab::list::ListEntry>),
         SchemaName::LabShow => schemars::schema_for!(lab::show::ShowReport),

@@ -14,6 +14,7 @@ pub mod report;
 pub mod states;
 pub mod style;
 pub mod table;
+pub mod trace;
 pub mod tune;
 
 use std::fmt::Write;

@@ -4,7 +4,7 @@ mod histogram;
 #[expect(unsafe_code, reason = "the maps' entries are plain bytes to the kernel")]
 mod layout;
 
-pub use histogram::Lifetimes;
+pub use histogram::{Histogram, Lifetimes};
 
 use crate::error::{Error, Kind};
 use crate::sys;
