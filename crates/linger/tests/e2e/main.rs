@@ -15,4 +15,5 @@ mod ports;
 mod queues;
 mod rehearse;
 mod support;
+mod trace;
 mod tune;

@@ -27,7 +27,6 @@ static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*bpf_ktime_get_ns)(void) = (void *)5;
-static u32 (*bpf_get_prandom_u32)(void) = (void *)7;
 static u64 (*bpf_get_socket_cookie)(void *sk) = (void *)46;
 static u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
@@ -82,6 +81,7 @@ struct sock_common {
 	u32 skc_rcv_saddr;
 	u16 skc_dport; /* network order */
 	u16 skc_num;
+	u32 skc_hash; /* of both addresses and ports */
 	u16 skc_family;
 	volatile u8 skc_state;
 	possible_net_t skc_net;
@@ -102,8 +102,13 @@ struct inet_sock {
 	u16 inet_sport; /* network order */
 };
 
+struct inet_bind_bucket {
+	signed char fastreuse;
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct inet_bind_bucket *icsk_bind_hash;
 };
 
 struct tcp_sock {

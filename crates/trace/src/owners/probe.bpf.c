@@ -220,12 +220,6 @@ INLINE void set_addr(struct group *group, u16 family, u32 v4, const struct in6_a
 		}                                                                                                  \
 	} while (0)
 
-/* A child has the limit of the queue that it came through; who connects has none. */
-INLINE u8 role_of(struct sock *sk)
-{
-	return sk->sk_max_ack_backlog ? ACCEPT : CONNECT;
-}
-
 INLINE u64 current_process(void)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
@@ -294,6 +288,28 @@ INLINE struct flow *flow_of(struct group *group)
 	return flow;
 }
 
+/*
+ * Fills in which end this is, and so which endpoint it is counted by.
+ *
+ * A child has the limit of the queue that it came through; who connects has none. After listen(fd, 0) that limit is 0:
+ * then whoever had its port chosen by connect() (fastreuse -1) connects, and so does whose connect() was seen.
+ */
+INLINE void set_role(struct sock *sk, struct group *group)
+{
+	u16 num = sk->__sk_common.skc_num;
+	group->role = ACCEPT;
+	if (!sk->sk_max_ack_backlog) {
+		group->role = CONNECT;
+		SET_ENDPOINT(group, &sk->__sk_common, num);
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+		struct inet_bind_bucket *bound = tp ? tp->inet_conn.icsk_bind_hash : NULL;
+		if (!bound || bound->fastreuse < 0 || bpf_map_lookup_elem(&flows, group))
+			return;
+		group->role = ACCEPT;
+	}
+	SET_ENDPOINT(group, &sk->__sk_common, num);
+}
+
 INLINE void carried(struct sock *sk, struct flow *flow)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -307,7 +323,15 @@ INLINE void carried(struct sock *sk, struct flow *flow)
 
 enum { SAMPLED_PER_WINDOW = 256, WINDOW_JIFFIES_BITS = 8, ELSE_ONE_IN_BITS = 4 };
 
-/* Notes when a connection began: of each, as long as there are few, else of one in sixteen, which then counts more. */
+INLINE u32 is_one_in_sixteen(struct sock *sk)
+{
+	return !(sk->__sk_common.skc_hash & ((1 << ELSE_ONE_IN_BITS) - 1));
+}
+
+/*
+ * Notes when a connection began: of each, as long as there are few, else of one in sixteen, which then counts more. What
+ * began among few and ends among many is left; its entry is taken over by the next socket at the same address.
+ */
 INLINE void born(struct sock *sk)
 {
 	u32 zero = 0;
@@ -321,7 +345,7 @@ INLINE void born(struct sock *sk)
 	}
 	struct birth birth = { .weight = 1 };
 	if (s->taken >= SAMPLED_PER_WINDOW) {
-		if (bpf_get_prandom_u32() & ((1 << ELSE_ONE_IN_BITS) - 1))
+		if (!is_one_in_sixteen(sk))
 			return;
 		birth.weight = 1 << ELSE_ONE_IN_BITS;
 	} else {
@@ -335,7 +359,11 @@ INLINE void born(struct sock *sk)
 
 INLINE void ended(struct sock *sk, u32 by_peer)
 {
+	u32 zero = 0;
 	u64 key = (u64)sk;
+	struct sampling *s = bpf_map_lookup_elem(&sampling, &zero);
+	if (!s || (s->taken >= SAMPLED_PER_WINDOW && !is_one_in_sixteen(sk)))
+		return;
 	struct birth *birth = bpf_map_lookup_elem(&births, &key);
 	if (!birth)
 		return;
@@ -406,8 +434,7 @@ int set_state(u64 *ctx)
 			flow->opened_bound += 1;
 	} else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK) {
 		group.process = current_process();
-		group.role = role_of(sk);
-		SET_ENDPOINT(&group, &sk->__sk_common, num);
+		set_role(sk, &group);
 		flow = flow_of(&group);
 		if (to == TCP_FIN_WAIT1) {
 			u64 cookie = bpf_get_socket_cookie(sk);
@@ -460,10 +487,9 @@ int set_state(u64 *ctx)
 	} else if (to == TCP_CLOSE && (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT)) {
 		s32 error = sk->sk_err;
 		u32 own = !error && sk->sk_shutdown == SHUTDOWN_MASK;
-		group.role = role_of(sk);
 		if (own)
 			group.process = current_process();
-		SET_ENDPOINT(&group, &sk->__sk_common, num);
+		set_role(sk, &group);
 		flow = flow_of(&group);
 		if (!flow)
 			return 0;

@@ -1,0 +1,433 @@
+//! `linger trace`: what it says of TIME_WAIT sockets' owners against what each process counted itself.
+
+use std::fs;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use linger_lab::{Behaviour, Client, Close, Host, Server};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A trace that runs.
+struct Tracing(Child);
+
+/// Traces a host until [`Tracing::end`]; nothing, and a word about it, where that cannot be done. In CI it must be.
+fn trace(host: &Host, args: &[&str]) -> Option<Tracing> {
+    let mut command = Command::new(LINGER);
+    command
+        .args(["trace", "--duration", "1h", "--format", "json"])
+        .args(args)
+        .arg("--netns")
+        .arg(host.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut tracing = Tracing(command.spawn().unwrap());
+    let start = Instant::now();
+    while !tracing.is_attached() {
+        if let Some(status) = tracing.0.try_wait().unwrap() {
+            let mut said = String::new();
+            tracing.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert!(!in_ci() && status.code() == Some(3), "{status}: {said}");
+            println!("SKIPPED: {said}");
+            return None;
+        }
+        assert!(start.elapsed() < PATIENCE, "not attached within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Some(tracing)
+}
+
+impl Tracing {
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it holds a link to the tracepoint.
+    fn is_attached(&self) -> bool {
+        let Ok(fds) = fs::read_dir(format!("/proc/{}/fd", self.pid())) else { return false };
+        let mut links = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        links.any(|link| link.as_os_str() == "anon_inode:bpf_link")
+    }
+
+    /// Ctrl-C; the report.
+    fn end(mut self) -> Value {
+        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        let mut said = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        let mut errors = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert_eq!((self.0.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
+        let report = serde_json::from_str(&said).unwrap();
+        assert_valid(&schema("trace"), &report);
+        report
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A figure of the rows of a process (or of those that `which` chooses), summed up.
+fn sum(report: &Value, figure: &str, which: impl Fn(&Value) -> bool) -> u64 {
+    let rows = report["rows"].as_array().unwrap();
+    rows.iter().filter(|row| which(row)).map(|row| row[figure].as_u64().unwrap()).sum()
+}
+
+fn of(pid: u32) -> impl Fn(&Value) -> bool {
+    move |row| row["pid"] == pid
+}
+
+#[track_caller]
+fn assert_nothing_lost(report: &Value) {
+    for (what, n) in report["lost"].as_object().unwrap() {
+        assert_eq!(n, 0, "{what}: {report:#}");
+    }
+}
+
+/// A cgroup that is gone afterwards.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> std::io::Result<Cgroup> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let mount = mounts.lines().find_map(|l| {
+            let words: Vec<&str> = l.split(' ').collect();
+            (words.get(2) == Some(&"cgroup2")).then(|| words[1].to_owned())
+        });
+        let mount = mount.ok_or(std::io::ErrorKind::NotFound)?;
+        let path = Path::new(&mount).join(format!("linger-test-{}-{name}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Cgroup(path))
+    }
+
+    fn take_in(&self, pid: i32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    /// As the report has it.
+    fn name(&self) -> String {
+        self.0.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A process leaves its cgroup a moment after it was waited for.
+        let start = Instant::now();
+        while fs::remove_dir(&self.0).is_err() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// TIME_WAIT sockets live for 60 s; a machine that takes longer proves nothing about them.
+const YOUNG: Duration = Duration::from_secs(45);
+
+#[test]
+fn each_time_wait_socket_goes_to_the_process_and_cgroup_that_made_it() {
+    let Some(lab) = heavy_lab() else { return };
+    let _server = start(&lab.far, server());
+    let cgroups = match (Cgroup::new("a"), Cgroup::new("b")) {
+        (Ok(a), Ok(b)) => Some([a, b]),
+        (Err(error), _) | (_, Err(error)) => {
+            assert!(!in_ci(), "cgroup v2: {error}");
+            println!("SKIPPED: no cgroup v2 to write to ({error}): only processes are compared");
+            None
+        }
+    };
+    let Some(by_process) = trace(&lab.near, &["--top", "1000"]) else { return };
+    let by_container = trace(&lab.near, &["--by", "container"]).unwrap();
+    let began = Instant::now();
+    // All go to the same place at the same time, so that neither tells whose a socket is.
+    let counts = [700, 900, 1100];
+    let clients: Vec<_> = counts
+        .iter()
+        .enumerate()
+        .map(|(i, n)| {
+            let actor = start(&lab.near, Client { concurrency: 16, comm: format!("shop{i}"), ..client(*n) });
+            if let Some(cgroups) = &cgroups {
+                cgroups[i / 2].take_in(actor.pid());
+            }
+            actor
+        })
+        .collect();
+    clients.iter().for_each(|it| it.go().unwrap());
+    let own: Vec<u64> = clients.iter().map(|it| it.done(PATIENCE).unwrap().succeeded).collect();
+    let all: u64 = own.iter().sum();
+    // The last FIN is answered by now, or soon.
+    wait_for("no connection is left", || {
+        let states = lab.near.tcp_states().unwrap();
+        states.keys().all(|state| ["time_wait", "listen"].contains(state))
+    });
+    let (report, groups) = (by_process.end(), by_container.end());
+    let is_young = began.elapsed() < YOUNG;
+    assert_nothing_lost(&report);
+    for (client, own) in clients.iter().zip(&own) {
+        let which = of(client.pid() as u32);
+        assert_eq!(sum(&report, "opened", &which), *own, "{report:#}");
+        assert_eq!(sum(&report, "closed_first", &which), *own, "{report:#}");
+        assert_eq!(sum(&report, "closed_after_peer", &which), 0, "{report:#}");
+        assert!(sum(&report, "time_wait", &which) <= *own, "another's: {report:#}");
+        if is_young {
+            assert_eq!(sum(&report, "time_wait", &which), *own, "{report:#}");
+        }
+        let rows = report["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| which(row)).unwrap();
+        assert_eq!((row["comm"].as_str(), row["role"].as_str()), (Some(client.comm()), Some("connect")));
+        assert_eq!(row["endpoint"], SERVICE);
+    }
+    assert_eq!(
+        (report["total"]["opened"].as_u64(), report["total"]["closed_first"].as_u64()),
+        (Some(all), Some(all))
+    );
+    // None made during the trace is nobody's.
+    assert_eq!(report["time_wait_unknown"], 0);
+    assert!(report["lifetimes_closed_here"]["p99_us"].as_u64().is_some_and(|p99| p99 > 0), "{report:#}");
+    if let Some(cgroups) = &cgroups {
+        for (cgroup, own) in cgroups.iter().zip([own[0] + own[1], own[2]]) {
+            let which = |row: &Value| row["container"].as_str().is_some_and(|c| c.ends_with(&cgroup.name()));
+            assert_eq!(sum(&groups, "closed_first", which), own, "{groups:#}");
+            if is_young {
+                assert_eq!(sum(&groups, "time_wait", which), own, "{groups:#}");
+            }
+        }
+    }
+    clients.iter().for_each(|it| drop(it.release()));
+}
+
+#[test]
+fn what_a_server_closes_first_is_the_servers() {
+    let Some(lab) = lab() else { return };
+    // A backlog of 0 leaves no mark on what was accepted.
+    let servers: Vec<_> = [(80, 128), (81, 0)]
+        .map(|(port, backlog)| Server {
+            listen: vec![format!("10.77.0.2:{port}").parse().unwrap()],
+            backlog,
+            behaviour: Behaviour::CloseFirst,
+            ..Server::default()
+        })
+        .map(|spec| start(&lab.far, spec))
+        .into();
+    let Some(tracing) = trace(&lab.far, &[]) else { return };
+    let by_listener = trace(&lab.far, &["--by", "listener"]).unwrap();
+    let began = Instant::now();
+    for (port, n) in [(80, 120), (81, 40)] {
+        let targets = vec![format!("10.77.0.2:{port}").parse().unwrap()];
+        // One at a time: a queue without room refuses the second.
+        let spec = Client { targets, close: Close::ServerFirst, concurrency: 1, ..client(n) };
+        run_all(&lab.near, spec);
+    }
+    wait_for_states(&lab.far, &[("time_wait", 160)]);
+    let (report, listeners) = (tracing.end(), by_listener.end());
+    let is_young = began.elapsed() < YOUNG;
+    for (server, port, n) in [(&servers[0], 80, 120), (&servers[1], 81, 40)] {
+        let endpoint = format!("10.77.0.2:{port}");
+        let which = |row: &Value| {
+            of(server.pid() as u32)(row) && row["endpoint"] == endpoint && row["role"] == "accept"
+        };
+        assert_eq!(sum(&report, "closed_first", which), n, "{report:#}");
+        let here = |row: &Value| row["endpoint"] == endpoint;
+        assert_eq!(
+            (sum(&listeners, "accepted", here), sum(&listeners, "closed_first", here)),
+            (n, n),
+            "{listeners:#}"
+        );
+        if is_young {
+            assert_eq!(sum(&report, "time_wait", which), n, "{report:#}");
+        }
+    }
+    // The accepting side asks for nothing.
+    assert_eq!(report["total"]["opened"], 0);
+}
+
+#[test]
+fn a_socket_passed_on_or_left_to_exit_belongs_to_who_closes_it() {
+    let Some(lab) = lab() else { return };
+    let _server = start(&lab.far, server());
+    let Some(tracing) = trace(&lab.near, &[]) else { return };
+    let (a, b) = UnixStream::pair().unwrap();
+    let mut giver = part(&lab.near, "give", a.into());
+    let mut taker = part(&lab.near, "take", b.into());
+    let (mut leaver, forker) = (part(&lab.near, "exit", devnull()), fork(&lab.near));
+    for child in [&mut giver, &mut taker, &mut leaver] {
+        assert!(child.wait().unwrap().success());
+    }
+    let output = forker.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // The shell's child, which held the sockets last.
+    let forked: u32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    let report = tracing.end();
+    assert_nothing_lost(&report);
+    let figures = |pid: u32| (sum(&report, "opened", of(pid)), sum(&report, "closed_first", of(pid)));
+    assert_eq!(figures(giver.id()), (PASSED as u64, 0), "{report:#}");
+    assert_eq!(figures(taker.id()), (0, PASSED as u64), "{report:#}");
+    assert_eq!(figures(leaver.id()), (PASSED as u64, PASSED as u64), "{report:#}");
+    assert_eq!(figures(forked), (0, FORKED), "{report:#}");
+    assert_eq!(report["time_wait_unknown"], 0, "{report:#}");
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["kernel_thread"] == false), "{report:#}");
+}
+
+#[test]
+fn failed_connects_are_told_apart() {
+    let Some(lab) = lab() else { return };
+    lab.near.sysctl("net.ipv4.tcp_tw_reuse", "0").unwrap();
+    lab.near.sysctl("net.ipv4.ip_local_port_range", "40000 40009").unwrap();
+    let _server = start(&lab.far, server());
+    let Some(tracing) = trace(&lab.near, &[]) else { return };
+    let (full, tried) = run(&lab.near, Client { close: Close::Never, concurrency: 32, ..client(14) });
+    assert_eq!(tried.succeeded, 10, "{tried:?}");
+    let refused = Client { targets: vec![address("10.77.0.2:9")], ..client(3) };
+    let (_refused, _) = run(&lab.near, refused);
+    let report = tracing.end();
+    let rows = report["failed"].as_array().unwrap();
+    let row = |endpoint: &str| rows.iter().find(|row| row["endpoint"] == endpoint).unwrap();
+    assert_eq!((row(SERVICE)["no_port"].as_u64(), row(SERVICE)["refused"].as_u64()), (Some(4), Some(0)));
+    assert_eq!(row(SERVICE)["process"].as_str().unwrap(), named(&full) + ")");
+    let refused = row("10.77.0.2:9");
+    assert_eq!((refused["refused"].as_u64(), refused["no_port"].as_u64()), (Some(3), Some(0)), "{report:#}");
+}
+
+#[test]
+fn a_killed_trace_leaves_nothing_and_old_sockets_are_nobodys() {
+    let Some(lab) = lab() else { return };
+    let _server = start(&lab.far, server());
+    let began = Instant::now();
+    run_all(&lab.near, client(30));
+    wait_for_states(&lab.near, &[("time_wait", 30)]);
+    let Some(mut killed) = trace(&lab.near, &[]) else { return };
+    killed.0.kill().unwrap();
+    killed.0.wait().unwrap();
+    let pid = killed.pid();
+    // Programs are named by who holds them, and freed a moment after the last descriptor.
+    wait_for("its descriptors are closed", || !Path::new(&format!("/proc/{pid}/fd")).exists());
+    let report = trace(&lab.near, &[]).unwrap().end();
+    assert_eq!(report["total"]["closed_first"], 0, "{report:#}");
+    if began.elapsed() < YOUNG {
+        assert_eq!(
+            (report["time_wait_unknown"].as_u64(), report["total"]["time_wait"].as_u64()),
+            (Some(30), Some(30))
+        );
+    }
+    assert_eq!(report["rows"].as_array().unwrap().len(), 0, "{report:#}");
+}
+
+#[test]
+fn without_the_capabilities_it_says_which() {
+    let done = finish(Command::new("setpriv").args([
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        LINGER,
+        "trace",
+        "--duration",
+        "100ms",
+    ]));
+    if !rustix::process::geteuid().is_root() {
+        assert!(!in_ci(), "not root");
+        println!("SKIPPED: not root");
+        return;
+    }
+    assert_eq!((done.status, done.stdout.as_str()), (Some(3), ""), "{done:?}");
+    for word in ["CAP_BPF", "CAP_PERFMON", "check, states, ports and listeners work without"] {
+        assert!(done.stderr.contains(word), "{done:?}");
+    }
+}
+
+// Parts that other processes play.
+
+/// Sockets that a part connects.
+const PASSED: usize = 24;
+const FORKED: u64 = 5;
+
+fn devnull() -> OwnedFd {
+    fs::File::open("/dev/null").unwrap().into()
+}
+
+/// This very program, playing a part in a host.
+fn part(host: &Host, part: &str, stdin: OwnedFd) -> Child {
+    let mut command = host.command(std::env::current_exe().unwrap()).unwrap();
+    command
+        .args(["--exact", "trace::plays_a_part", "--ignored", "--nocapture"])
+        .env("LINGER_TEST_PART", part);
+    command.stdin(Stdio::from(stdin)).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// A shell that connects, forks, and closes its own descriptors; the child's are the last.
+fn fork(host: &Host) -> Child {
+    let script = "for fd in 10 11 12 13 14; do eval \"exec $fd<>/dev/tcp/10.77.0.2/80\"; done\n\
+                  (echo $BASHPID; read -r _ < \"$0\"; exit 0) & \n\
+                  for fd in 10 11 12 13 14; do eval \"exec $fd>&-\"; done\n\
+                  echo > \"$0\"; wait";
+    let pipe = std::env::temp_dir().join(format!("linger-test-{}-fork", std::process::id()));
+    let _ = fs::remove_file(&pipe);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let mut command = host.command("bash").unwrap();
+    command.arg("-c").arg(script).arg(&pipe).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+#[test]
+#[ignore = "a part of other tests, in a process of its own"]
+fn plays_a_part() {
+    let connect =
+        || -> Vec<TcpStream> { (0..PASSED).map(|_| TcpStream::connect(SERVICE).unwrap()).collect() };
+    let channel = || UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    match std::env::var("LINGER_TEST_PART").as_deref() {
+        Ok("give") => {
+            let (sockets, mut channel) = (connect(), channel());
+            let fds: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PASSED))];
+            let mut buffer = SendAncillaryBuffer::new(&mut space);
+            assert!(buffer.push(SendAncillaryMessage::ScmRights(&fds)));
+            let text = [IoSlice::new(b"x")];
+            rustix::net::sendmsg(&channel, &text, &mut buffer, SendFlags::empty()).unwrap();
+            // They are received before they are closed here.
+            channel.read_exact(&mut [0]).unwrap();
+            drop(fds);
+            drop(sockets);
+            channel.write_all(b"x").unwrap();
+        }
+        Ok("take") => {
+            let mut channel = channel();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PASSED))];
+            let mut buffer = RecvAncillaryBuffer::new(&mut space);
+            let (mut byte, mut sockets) = ([0], Vec::new());
+            let text = &mut [IoSliceMut::new(&mut byte)];
+            rustix::net::recvmsg(&channel, text, &mut buffer, RecvFlags::CMSG_CLOEXEC).unwrap();
+            for message in buffer.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    sockets.extend(fds);
+                }
+            }
+            assert_eq!(sockets.len(), PASSED);
+            channel.write_all(b"x").unwrap();
+            channel.read_exact(&mut [0]).unwrap();
+        }
+        Ok("exit") => {
+            let _left_open: Vec<_> = connect().into_iter().map(IntoRawFd::into_raw_fd).collect();
+            std::process::exit(0);
+        }
+        _ => {}
+    }
+}
