@@ -2,7 +2,7 @@
 
 use crate::privileges::Privileges;
 use crate::{files, gap};
-use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use linger_model::SocketRecord;
 use linger_model::aggregate::{Owners, ProcessIndex};
 use linger_model::snapshot::{Gap, GapKind, Process, Processes, Reading};
@@ -65,7 +65,52 @@ impl Owners for HolderTable {
     }
 }
 
+/// Who closed connections whose sockets nobody holds any more. A trace knows it.
+pub trait Closers: Sync {
+    /// The processes, each with the number that [`Closers::closer`] gives.
+    fn processes(&self) -> Vec<(u64, Process)>;
+
+    /// The number of the process that closed the connection with this cookie first.
+    fn closer(&self, cookie: u64) -> Option<u64>;
+}
+
+/// Holders, and makers of minisockets.
+pub(crate) struct Joined<'a> {
+    pub holders: &'a HolderTable,
+    pub closers: &'a dyn Closers,
+    /// Their numbers' places in the holders' processes.
+    pub places: HashMap<u64, ProcessIndex>,
+}
+
+impl Owners for Joined<'_> {
+    fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
+        if socket.is_minisocket() {
+            return self.places.get(&self.closers.closer(socket.cookie)?).copied();
+        }
+        self.holders.owner(socket)
+    }
+
+    fn knows_minisockets(&self) -> bool {
+        true
+    }
+}
+
 impl HolderTable {
+    /// Finds processes that a trace has seen, or adds them: they may hold no socket, or have ended.
+    pub(crate) fn include(&mut self, traced: Vec<(u64, Process)>) -> HashMap<u64, ProcessIndex> {
+        let known: HashMap<(u32, String), ProcessIndex> =
+            (0..).zip(&self.processes.list).map(|(at, p)| ((p.pid, p.comm.clone()), at)).collect();
+        let list = &mut self.processes.list;
+        let place = |(number, process): (u64, Process)| {
+            let at = known.get(&(process.pid, process.comm.clone())).copied().unwrap_or_else(|| {
+                list.push(process);
+                list.len() as ProcessIndex - 1
+            });
+            (number, at)
+        };
+        traced.into_iter().map(place).collect()
+    }
+
     /// Nobody.
     pub fn empty() -> HolderTable {
         HolderTable {

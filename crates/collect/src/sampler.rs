@@ -1,10 +1,10 @@
 //! Snapshots of one or more namespaces, one moment after the other.
 
-use crate::processes::{HolderTable, ScanOptions};
+use crate::processes::{Closers, HolderTable, Joined, ScanOptions};
 use crate::walk::{Walk, WalkEnd, WalkError, walk, walk_proc};
 use crate::{cgroups, conntrack, files};
 use hashbrown::HashSet;
-use linger_model::aggregate::{Aggregator, Gather, PortRange, SocketSource};
+use linger_model::aggregate::{Aggregator, Gather, Owners, PortRange, SocketSource};
 use linger_model::snapshot::{
     Conntrack, Counters, Gap, GapKind, HostSnapshot, Kernel, NetnsId, Reading, Snapshot, Sockstat, not_asked,
 };
@@ -70,13 +70,36 @@ impl Sampler {
 
     /// Reads the host once and each namespace once. A namespace that cannot be entered gives a snapshot of gaps.
     pub fn sample(&mut self, namespaces: &[Netns], depth: Depth) -> Vec<Snapshot> {
+        self.sample_traced(namespaces, depth, None)
+    }
+
+    /// As [`Sampler::sample`]; a trace says who made the sockets in TIME_WAIT, which nobody holds.
+    pub fn sample_traced(
+        &mut self,
+        namespaces: &[Netns],
+        depth: Depth,
+        closers: Option<&dyn Closers>,
+    ) -> Vec<Snapshot> {
         let kernel = Kernel::new(rustix::system::uname().release().to_string_lossy());
         let scan = ScanOptions { cgroups: depth != Depth::Trend, limits: true, only_pid: None };
         let mut holders = HolderTable::scan(&scan);
         let nobody = HolderTable::empty();
+        let traced = match (closers, &mut holders) {
+            (Some(closers), Ok(holders)) if depth == Depth::Full => {
+                Some((closers, holders.include(closers.processes())))
+            }
+            _ => None,
+        };
         let mut inside = Vec::with_capacity(namespaces.len());
+        let joined = match (traced, &holders) {
+            (Some((closers, places)), Ok(holders)) => Some(Joined { holders, closers, places }),
+            _ => None,
+        };
         for ns in namespaces {
-            let owners = holders.as_ref().unwrap_or(&nobody);
+            let owners: &(dyn Owners + Sync) = match &joined {
+                Some(joined) => joined,
+                None => holders.as_ref().unwrap_or(&nobody),
+            };
             let read = run_in(ns, || self.inside(depth, &kernel, owners));
             inside.push(read.unwrap_or_else(|error| Inside::unreadable(&error.to_string())));
         }
@@ -144,7 +167,7 @@ impl Sampler {
     }
 
     /// Reads what belongs to the calling thread's namespace.
-    fn inside(&self, depth: Depth, kernel: &Kernel, owners: &HolderTable) -> Inside {
+    fn inside(&self, depth: Depth, kernel: &Kernel, owners: &(dyn Owners + Sync)) -> Inside {
         let mut gaps = Vec::new();
         let sysctls = files::sysctls(&self.options.sysctls, false);
         let (counters, taken) = (files::counters(), (SystemTime::now(), Instant::now()));
@@ -164,7 +187,7 @@ impl Sampler {
         depth: Depth,
         kernel: &Kernel,
         sysctls: &Sysctls,
-        owners: &HolderTable,
+        owners: &(dyn Owners + Sync),
         gaps: &mut Vec<Gap>,
     ) -> Reading<SocketTable> {
         let range = port_range(sysctls).unwrap_or_else(|gap| {
@@ -280,7 +303,8 @@ fn host_sysctls(keys: &[&'static str]) -> Sysctls {
 /// Everyone whom a finding may name.
 fn named(table: &SocketTable) -> impl Iterator<Item = u32> {
     let listeners = table.listeners.iter().flat_map(|l| &l.sockets).filter_map(|s| s.owner);
-    table.holders.keys().filter_map(|holder| *holder).chain(listeners)
+    let makers = table.time_wait_makers.iter().flat_map(|makers| makers.by.iter().map(|group| group.key.1));
+    table.holders.keys().filter_map(|holder| *holder).chain(listeners).chain(makers)
 }
 
 /// Tells an aggregator how long TIME_WAIT lasts and from which age connect() reuses it, where sysctls say so.

@@ -213,6 +213,7 @@ Examples:
   linger check --netns pid:4242             the namespace of a container's process
   linger check --select TW001,PX001         only these rules
   linger check --samples 30 --interval 2s   a minute's window, for rules that need a trend
+  linger check --trace                      who makes the TIME_WAIT sockets: watch for 5 s
   linger check --fail-on critical           as a monitoring plugin: warnings exit with 0
 
 Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell (sockets or counters
@@ -297,6 +298,10 @@ pub struct CheckArgs {
     pub ignore: Vec<String>,
     #[command(flatten)]
     pub netns: NetnsArgs,
+    /// Watch for so long who closes connections (5s if no TIME is given), so that the sockets in TIME_WAIT made meanwhile
+    /// have an owner. Needs what `linger trace` needs; without it, the report says so and is otherwise the same.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = interval)]
+    pub trace: Option<Duration>,
     /// Thresholds from this file; `linger config` prints one with every default.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

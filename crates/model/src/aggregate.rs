@@ -14,6 +14,11 @@ pub type ProcessIndex = u32;
 pub trait Owners {
     /// The process that holds (or made) this socket, if known.
     fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex>;
+
+    /// Whether it can know owners of minisockets, as a trace does.
+    fn knows_minisockets(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody is known.
@@ -402,6 +407,8 @@ pub struct SocketTable {
     /// TIME_WAIT sockets of ports that nobody listens on and that connect() would not have chosen, by local address and
     /// port: what a server left behind. With the longest remaining time, milliseconds.
     pub left_behind: Groups<(Addr, u16), u32>,
+    /// Who made the outgoing connections in TIME_WAIT, where a trace knows it.
+    pub time_wait_makers: Option<TimeWaitMakers>,
     /// FIN_WAIT1, FIN_WAIT2 (full sockets), LAST_ACK and CLOSING sockets that no process holds.
     pub orphans: u64,
     /// Local ports that a bind() holds and connect() therefore skips, within the range: listeners' and
@@ -431,7 +438,25 @@ impl SocketTable {
         self.close_wait_peers = Groups::new(0);
         self.syn_recv_sources = Groups::new(0);
         self.left_behind = Groups::new(0);
+        self.time_wait_makers = None;
     }
+
+    /// The process that made most of a tuple's TIME_WAIT sockets whose maker a trace knows, with how many it made.
+    pub fn maker(&self, tuple: &Tuple) -> Option<(ProcessIndex, u64)> {
+        let makers = self.time_wait_makers.as_ref()?;
+        let of_it = makers.by.iter().filter(|group| group.key.0 == *tuple);
+        let most = of_it.max_by_key(|group| (group.at_least(), std::cmp::Reverse(group.key.1)))?;
+        Some((most.key.1, most.at_least()))
+    }
+}
+
+/// Who made the outgoing connections in TIME_WAIT.
+#[derive(Debug, Clone)]
+pub struct TimeWaitMakers {
+    /// Sockets by tuple and process.
+    pub by: Groups<(Tuple, ProcessIndex), ()>,
+    /// Sockets of no known maker: from before the trace.
+    pub unknown: u64,
 }
 
 /// Listening addresses kept.
@@ -500,6 +525,9 @@ impl<'a> Aggregator<'a> {
                 close_wait_peers: Groups::new(4096),
                 syn_recv_sources: Groups::new(4096),
                 left_behind: Groups::new(4096),
+                time_wait_makers: owners
+                    .knows_minisockets()
+                    .then(|| TimeWaitMakers { by: Groups::new(16_384), unknown: 0 }),
                 orphans: 0,
                 bound_ports_in_range: 0,
                 other_parity_ports_in_range: 0,
@@ -639,6 +667,12 @@ impl<'a> Aggregator<'a> {
             if state == State::TimeWait && !usable && socket.dport >= 1024 {
                 let longest = table.left_behind.add((socket.src, socket.sport));
                 *longest = (*longest).max(socket.timer.map_or(0, |t| t.expires_ms));
+            }
+            if let (Some(makers), State::TimeWait) = (&mut table.time_wait_makers, state) {
+                match owner {
+                    Some(process) => *makers.by.add((tuple, process)) = (),
+                    None => makers.unknown += 1,
+                }
             }
             if let Some(age) = age_ms {
                 tick(&mut stats.made_60s, age < 60_000);

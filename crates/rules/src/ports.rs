@@ -4,6 +4,7 @@
 //! headroom table and `linger ports` all count with it.
 
 use crate::Context;
+use crate::thousands;
 use linger_model::SocketTable;
 use linger_model::State;
 use linger_model::aggregate::{PortRange, ProcessIndex, SocketSource, Tuple, TupleStats};
@@ -365,6 +366,24 @@ pub fn likely_churner(stats: &TupleStats) -> Option<ProcessIndex> {
     let per_second = f64::from(stats.made_10s()) / 10.0;
     let per_second = per_second.max(f64::from(stats.state(State::TimeWait)) / TIME_WAIT_S);
     stats.owner.filter(|_| f64::from(stats.live()) <= per_second.max(1.0))
+}
+
+/// The process that a tuple's churn is laid to: who made its TIME_WAIT sockets, where a trace knows it, else
+/// [`likely_churner`].
+pub fn churner(table: &SocketTable, tuple: &Tuple, stats: &TupleStats) -> Option<ProcessIndex> {
+    table.maker(tuple).map(|(process, _)| process).or_else(|| likely_churner(stats))
+}
+
+/// `; 900 of the 1,000 in TIME_WAIT are from curl (pid 12), by the trace`, where a trace knows it, else what
+/// [`live_ones_of`] says.
+pub(crate) fn made_by(cx: &Context<'_>, table: &SocketTable, tuple: &Tuple, stats: &TupleStats) -> String {
+    let Some((process, made)) = table.maker(tuple) else { return live_ones_of(cx, stats) };
+    let (all, label) = (stats.state(State::TimeWait).into(), cx.process_label(Some(process)));
+    format!(
+        "; {} of the {} in TIME_WAIT are from {label}, by the trace",
+        thousands(made.min(all)),
+        thousands(all)
+    )
 }
 
 /// `; the live connections there are mostly of haproxy (pid 12)`, where a process is known. More cannot be said of who

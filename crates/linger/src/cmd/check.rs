@@ -2,11 +2,12 @@
 
 use super::{show, sysctl_keys};
 use crate::cli::{CheckArgs, FailOn};
+use crate::cmd::trace::Tracing;
 use crate::render::report::{Options, text};
 use crate::render::style::Style;
 use crate::{UNKNOWN, config, diagnose, nearest, targets};
 use anyhow::bail;
-use linger_collect::{Depth, Sampler, SamplerOptions};
+use linger_collect::{Closers, Depth, Sampler, SamplerOptions};
 use linger_model::aggregate::Gather;
 use linger_model::report::{Severity, Unknown, Verdict};
 use linger_model::{Report, Snapshot, State, Window};
@@ -19,7 +20,12 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     let selection = selection(args)?;
     let config = args.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
     let targets = targets::open(&args.netns)?;
-    let taken = sample(&targets.namespaces, args.samples, args.interval, &config);
+    let tracing = args.trace.map(|time| Tracing::start(&targets.namespaces, time));
+    if let Some(Ok(tracing)) = &tracing {
+        tracing.wait(args.interval * (args.samples - 1));
+    }
+    let closers = tracing.as_ref().and_then(|t| t.as_ref().ok()).map(|t| t as &dyn Closers);
+    let taken = sample_traced(&targets.namespaces, args.samples, args.interval, &config, closers);
     let windows: Vec<Window> = taken.into_iter().filter_map(Window::new).collect();
     let mut reports: Vec<Report> = Vec::with_capacity(windows.len());
     for window in &windows {
@@ -31,6 +37,10 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
         first
             .unknown
             .extend(targets.gaps.iter().map(|gap| Unknown { code: String::new(), gap: gap.clone() }));
+        if let Some(Err(error)) = &tracing {
+            let gap = format!("owners of TIME_WAIT sockets: {error}");
+            first.unknown.push(Unknown { code: String::new(), gap });
+        }
     }
     let normal = |state: State| config.normal_below(state);
     let options = Options { verbose: args.verbose, one_of_several: targets.several, normal: &normal };
@@ -107,6 +117,17 @@ fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
 /// Each namespace's snapshots, oldest first. All but the last sample are shallow: TIME_WAIT is counted, not walked.
 /// Those between the first and the last keep what a trend needs.
 pub fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Vec<Snapshot>> {
+    sample_traced(namespaces, samples, interval, config, None)
+}
+
+/// As [`sample`], beside a trace.
+fn sample_traced(
+    namespaces: &[Netns],
+    samples: u32,
+    interval: Duration,
+    config: &Config,
+    closers: Option<&dyn Closers>,
+) -> Vec<Vec<Snapshot>> {
     let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
     let mut sampler = Sampler::new(SamplerOptions {
         gather: Gather::CHECK,
@@ -125,7 +146,7 @@ pub fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &C
             0 => Depth::Past,
             _ => Depth::Trend,
         };
-        for (snapshots, snapshot) in taken.iter_mut().zip(sampler.sample(namespaces, depth)) {
+        for (snapshots, snapshot) in taken.iter_mut().zip(sampler.sample_traced(namespaces, depth, closers)) {
             due = due.max(Duration::from_micros(snapshot.monotonic_us) + interval);
             snapshots.push(snapshot);
         }

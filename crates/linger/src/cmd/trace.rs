@@ -8,7 +8,7 @@ use crate::render::style::Style;
 use crate::render::trace::{progress, text};
 use crate::targets;
 use anyhow::Context;
-use linger_collect::cgroup_paths_by_id;
+use linger_collect::{Closers, cgroup_paths_by_id};
 use linger_model::Addr;
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
@@ -265,15 +265,73 @@ const OWNERS_PER_S: u64 = 10_000;
 /// A short trace may come upon a burst.
 const FEWEST_OWNERS: u32 = 200_000;
 
+/// A trace beside `linger check`.
+pub struct Tracing {
+    owners: Owners,
+    cgroups: BTreeMap<u64, String>,
+    time: Duration,
+    start: Instant,
+}
+
+impl Tracing {
+    /// Begins.
+    pub fn start(namespaces: &[Netns], time: Duration) -> Result<Tracing, linger_trace::Error> {
+        let options = Options {
+            netns: Some(namespaces.iter().map(Netns::inode).collect()),
+            owners: owners_for(time),
+            accepted_by_peer: false,
+        };
+        let owners = Owners::start(&options)?;
+        Ok(Tracing { owners, cgroups: cgroup_paths_by_id(), time, start: Instant::now() })
+    }
+
+    /// Waits until only `rest` of its time is left.
+    pub fn wait(&self, rest: Duration) {
+        std::thread::sleep(self.time.saturating_sub(rest + self.start.elapsed()));
+    }
+}
+
+impl Closers for Tracing {
+    fn processes(&self) -> Vec<(u64, linger_model::snapshot::Process)> {
+        let seen = self.owners.processes().unwrap_or_default();
+        let process = |(id, process): (ProcessId, Process)| {
+            let cgroup = self.cgroups.get(&process.cgroup).cloned();
+            let process = linger_model::snapshot::Process {
+                pid: process.pid.unwrap_or(id.tgid()),
+                comm: process.comm,
+                exe: None,
+                cmdline: None,
+                container: cgroup.as_deref().and_then(cgroup::container),
+                cgroup,
+                netns: None,
+                fds: 0,
+                fd_limit: None,
+                sockets: 0,
+                closed_tcp: 0,
+                closed_tcp_lasting: 0,
+            };
+            (id.number(), process)
+        };
+        seen.into_iter().map(process).collect()
+    }
+
+    fn closer(&self, cookie: u64) -> Option<u64> {
+        self.owners.owner(cookie).map(ProcessId::number)
+    }
+}
+
+/// Room for the owners that so long a trace may find.
+fn owners_for(time: Duration) -> u32 {
+    let seconds = time.as_secs().min(REMEMBERED_S) + 1;
+    u32::try_from(seconds * OWNERS_PER_S).unwrap_or(u32::MAX).max(FEWEST_OWNERS)
+}
+
 /// Traces and prints.
 pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     let signals = Signals::hold_back().context("cannot hold signals back")?;
     let targets = targets::open(&args.netns)?;
     let all = args.netns.netns.iter().any(|n| n == "all");
-    let capacity = args.owners.unwrap_or_else(|| {
-        let seconds = args.duration.as_secs().min(REMEMBERED_S) + 1;
-        u32::try_from(seconds * OWNERS_PER_S).unwrap_or(u32::MAX).max(FEWEST_OWNERS)
-    });
+    let capacity = args.owners.unwrap_or_else(|| owners_for(args.duration));
     let options = Options {
         netns: (!all).then(|| targets.namespaces.iter().map(Netns::inode).collect()),
         owners: capacity,

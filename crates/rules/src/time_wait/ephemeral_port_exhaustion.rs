@@ -1,4 +1,4 @@
-use crate::ports::{PortUse, Ports, ReusePolicy, likely_churner, percent, socket_source, tuple_label};
+use crate::ports::{PortUse, Ports, ReusePolicy, churner, made_by, percent, socket_source, tuple_label};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{HolderStats, ProcessIndex, Tuple, TupleStats};
@@ -453,8 +453,12 @@ fn check(cx: &Context<'_>) -> Outcome {
     let shown = SHOWN - findings.len();
     for one in pressed.iter().take(shown) {
         let owner = one.stats.owner;
-        let who = owner
-            .map_or(String::new(), |_| format!("; the live ones are mostly of {}", cx.process_label(owner)));
+        let who = match (table.maker(&one.tuple), owner) {
+            (Some(_), _) => made_by(cx, table, &one.tuple, one.stats),
+            (None, Some(_)) => format!("; the live ones are mostly of {}", cx.process_label(owner)),
+            (None, None) => String::new(),
+        };
+        let churner = churner(table, &one.tuple, one.stats);
         findings.push(
             cx.finding(
                 one.severity,
@@ -468,13 +472,12 @@ fn check(cx: &Context<'_>) -> Outcome {
                 Shortage::TakenBack => Vec::new(),
                 _ => {
                     let symptom = Symptom::ShortConnections;
-                    let short =
-                        cx.client_remedies(likely_churner(one.stats), symptom, one.tuple.dport, 3, |_| true);
+                    let short = cx.client_remedies(churner, symptom, one.tuple.dport, 3, |_| true);
                     let holder = owner.map(|_| cx.process_label(owner));
                     one.remedies(&ports, one.application(holder, short))
                 }
             })
-            .process(if one.mostly_live() { owner } else { likely_churner(one.stats) }),
+            .process(if one.mostly_live() { owner } else { churner }),
         );
     }
     findings.sort_by_key(|f| std::cmp::Reverse(f.severity));

@@ -1,7 +1,7 @@
 use super::ephemeral_port_exhaustion::{note_more, pressed, projection_fraction};
 use crate::ports::{
-    Ports, TIME_WAIT_S, likely_churner, live_ones_of, percent, present_rate, present_rate_of_all,
-    socket_source, time_wait_buckets, tuple_label,
+    Ports, TIME_WAIT_S, churner, made_by, percent, present_rate, present_rate_of_all, socket_source,
+    time_wait_buckets, tuple_label,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
@@ -40,7 +40,7 @@ declare_rule! {
     /// outgoing connections count. A server that closes first has its TIME_WAIT on its listening port: that costs memory
     /// (256 bytes a socket), no port, and is not reported here. Ports that reuse takes back vanish from the table
     /// early, so with reuse the true rate is higher than shown. A burst that is over is no rate. TIME_WAIT has no
-    /// owner: the finding names the process that holds most of the live connections there, which need not be the one
+    /// owner, unless `linger check --trace` has seen who made it: without, the finding names the process that holds most of the live connections there, which need not be the one
     /// that opens and closes. A process with many live connections, as a pool has, keeps them: its own recipe is only
     /// given when the live connections are few.
     ///
@@ -132,12 +132,12 @@ fn check(cx: &Context<'_>) -> Outcome {
             let source = socket_source(table);
             let from = format!("remaining times of the TIME_WAIT sockets ({source})");
             let target = endpoint(tuple.dst, tuple.dport);
-            // TIME_WAIT has no owner, and who holds the live connections need not be who opens and closes.
-            let who = live_ones_of(cx, stats);
-            let churner = likely_churner(stats);
+            // Without a trace TIME_WAIT has no owner, and who holds the live connections need not be who opens and closes.
+            let who = made_by(cx, table, tuple, stats);
+            let churner = churner(table, tuple, stats);
             cx.finding(
                 if ports_threatened || buckets_threatened { Severity::Warning } else { Severity::Info },
-                if stats.owner.is_some() { Confidence::Medium } else { Confidence::High },
+                if stats.owner.is_some() && table.maker(tuple).is_none() { Confidence::Medium } else { Confidence::High },
                 tuple_label(tuple),
                 format!(
                     "{:.0} connections a second (mean of 10 s) from {} towards {target} are closed by this side first: {consequence}{who}",

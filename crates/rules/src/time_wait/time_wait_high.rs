@@ -1,6 +1,6 @@
 use super::ephemeral_port_exhaustion::pressed;
 use crate::ports::{
-    Ports, likely_churner, percent, present_rate_of_all, socket_source, time_wait_buckets, tuple_label,
+    Ports, churner, percent, present_rate_of_all, socket_source, time_wait_buckets, tuple_label,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
@@ -136,7 +136,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             source,
         ));
     }
-    let owner = busiest.as_ref().and_then(|(_, stats, _)| likely_churner(stats));
+    let owner = busiest.as_ref().and_then(|(tuple, stats, _)| churner(table, tuple, stats));
     let finding = cx
         .finding(
             Severity::Info,

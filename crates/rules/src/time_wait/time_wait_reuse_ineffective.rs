@@ -1,5 +1,5 @@
 use super::ephemeral_port_exhaustion::{Pressed, Shortage, note_more, pressed};
-use crate::ports::{Ports, ReusePolicy, likely_churner, live_ones_of, percent, socket_source, tuple_label};
+use crate::ports::{Ports, ReusePolicy, churner, made_by, percent, socket_source, tuple_label};
 use crate::{Context, FindingExt, Outcome, counted, declare_rule, known};
 use linger_facts::cookbook::Symptom;
 use linger_model::SocketTable;
@@ -95,7 +95,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
             others.verdict(&p.tuple)
         )
     };
-    let who = live_ones_of(cx, p.stats);
+    let who = made_by(cx, table, &p.tuple, p.stats);
     let live = p.stats.path.timestamps + p.stats.path.no_timestamps;
     let source = socket_source(table);
     let mut evidence = vec![
@@ -163,7 +163,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
     .evidence(evidence)
     .evidence(cx.setting("net.ipv4.tcp_tw_reuse"))
     .evidence(cx.setting("net.ipv4.tcp_timestamps"))
-    .remedies(cx.client_remedies(likely_churner(p.stats), Symptom::ShortConnections, p.tuple.dport, 1, |_| true))
+    .remedies(cx.client_remedies(churner(table, &p.tuple, p.stats), Symptom::ShortConnections, p.tuple.dport, 1, |_| true))
     .remedies(remedies)
     .process(owner)
 }

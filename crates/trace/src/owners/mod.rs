@@ -46,6 +46,11 @@ impl ProcessId {
     pub fn tgid(self) -> u32 {
         self.0 as u32
     }
+
+    /// All of it: the thread group id and when that was started.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// What was noted of a process when it first opened or closed a connection.
