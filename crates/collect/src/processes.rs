@@ -67,17 +67,17 @@ impl Owners for HolderTable {
 
 /// Who closed connections whose sockets nobody holds any more. A trace knows it.
 pub trait Closers: Sync {
-    /// The processes, each with the number that [`Closers::closer`] gives.
+    /// The processes, each with the number that [`Closers::lookup`] gives.
     fn processes(&self) -> Vec<(u64, Process)>;
 
-    /// The number of the process that closed the connection with this cookie first.
-    fn closer(&self, cookie: u64) -> Option<u64>;
+    /// From a connection's cookie to the number of the process that closed it first.
+    fn lookup(&self) -> Box<dyn Fn(u64) -> Option<u64> + Sync + '_>;
 }
 
 /// Holders, and makers of minisockets.
 pub(crate) struct Joined<'a> {
     pub holders: &'a HolderTable,
-    pub closers: &'a dyn Closers,
+    pub closer: Box<dyn Fn(u64) -> Option<u64> + Sync + 'a>,
     /// Their numbers' places in the holders' processes.
     pub places: HashMap<u64, ProcessIndex>,
 }
@@ -85,7 +85,7 @@ pub(crate) struct Joined<'a> {
 impl Owners for Joined<'_> {
     fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
         if socket.is_minisocket() {
-            return self.places.get(&self.closers.closer(socket.cookie)?).copied();
+            return self.places.get(&(self.closer)(socket.cookie)?).copied();
         }
         self.holders.owner(socket)
     }

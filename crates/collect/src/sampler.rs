@@ -92,7 +92,9 @@ impl Sampler {
         };
         let mut inside = Vec::with_capacity(namespaces.len());
         let joined = match (traced, &holders) {
-            (Some((closers, places)), Ok(holders)) => Some(Joined { holders, closers, places }),
+            (Some((closers, places)), Ok(holders)) => {
+                Some(Joined { holders, closer: closers.lookup(), places })
+            }
             _ => None,
         };
         for ns in namespaces {
@@ -103,6 +105,7 @@ impl Sampler {
             let read = run_in(ns, || self.inside(depth, &kernel, owners));
             inside.push(read.unwrap_or_else(|error| Inside::unreadable(&error.to_string())));
         }
+        drop(joined);
         let mut gaps = Vec::new();
         if let Ok(holders) = &mut holders {
             gaps = holders.gaps();

@@ -8,7 +8,6 @@
 
 mod error;
 pub mod owners;
-#[expect(unsafe_code, reason = "bpf(2) has calls that no library here makes")]
 mod sys;
 
 pub use error::{Error, Kind};

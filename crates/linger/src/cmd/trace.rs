@@ -58,7 +58,7 @@ pub struct TraceReport {
     /// What did not fit into the kernel's tables.
     pub lost: Lost,
     /// TIME_WAIT sockets' owners that can be remembered at a time.
-    pub owners_capacity: u32,
+    pub owners_capacity: u64,
     /// Bytes of the kernel's memory that the tables took.
     pub memory_bytes: u64,
     /// What could not be read, and how to get it.
@@ -257,13 +257,13 @@ impl From<&Histogram> for Lifetimes {
     }
 }
 
-/// How often owners are forgotten whose sockets are gone; a trace shorter than TIME_WAIT needs none of it.
-const FORGET_EVERY: Duration = Duration::from_secs(15);
-/// A TIME_WAIT socket's life, and what passes until it is forgotten.
-const REMEMBERED_S: u64 = 60 + 2 * FORGET_EVERY.as_secs();
+/// How often the sockets are walked, so that the owners of those that wait long for the peer's FIN stay remembered.
+const WALK_EVERY: Duration = Duration::from_secs(25);
+/// For how long an owner is remembered.
+const REMEMBERED_S: u64 = 66;
 const OWNERS_PER_S: u64 = 10_000;
 /// A short trace may come upon a burst.
-const FEWEST_OWNERS: u32 = 200_000;
+const FEWEST_OWNERS: u32 = 500_000;
 
 /// A trace beside `linger check`.
 pub struct Tracing {
@@ -315,8 +315,11 @@ impl Closers for Tracing {
         seen.into_iter().map(process).collect()
     }
 
-    fn closer(&self, cookie: u64) -> Option<u64> {
-        self.owners.owner(cookie).map(ProcessId::number)
+    fn lookup(&self) -> Box<dyn Fn(u64) -> Option<u64> + Sync + '_> {
+        match self.owners.closers() {
+            Ok(closers) => Box::new(move |cookie| closers.get(cookie).map(ProcessId::number)),
+            Err(_) => Box::new(|_| None),
+        }
     }
 }
 
@@ -348,8 +351,7 @@ pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
         if all {
             namespaces = reachable().namespaces;
         }
-        owners.time_wait(&namespaces)?;
-        owners.forget_gone().map(|_| ())
+        owners.time_wait(&namespaces).map(|_| ())
     })?;
     let seconds = start.elapsed().as_secs_f64();
     if all {
@@ -397,7 +399,7 @@ pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
             lifetimes: lost.lifetimes,
             time_wait: lost.minisockets,
         },
-        owners_capacity: capacity,
+        owners_capacity: owners.capacity(),
         memory_bytes,
         gaps,
     };
@@ -405,16 +407,16 @@ pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Waits for the end, shows on a terminal how it goes, and lets forget what is gone.
+/// Waits for the end, shows on a terminal how it goes, and walks the sockets now and then.
 fn wait(
     args: &TraceArgs,
     style: &Style,
     signals: &Signals,
     owners: &mut Owners,
-    mut forget: impl FnMut(&mut Owners) -> Result<(), linger_trace::Error>,
+    mut walk: impl FnMut(&mut Owners) -> Result<(), linger_trace::Error>,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
-    let mut forgotten = start;
+    let mut walked = start;
     let live = args.format == Format::Text && style.terminal && std::io::stderr().is_terminal();
     loop {
         let left = args.duration.saturating_sub(start.elapsed());
@@ -427,9 +429,9 @@ fn wait(
             let line = progress(start.elapsed(), args.duration, &sum);
             let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
         }
-        if forgotten.elapsed() >= FORGET_EVERY {
-            forget(owners)?;
-            forgotten = Instant::now();
+        if walked.elapsed() >= WALK_EVERY {
+            walk(owners)?;
+            walked = Instant::now();
         }
     }
     if live {

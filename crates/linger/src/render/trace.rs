@@ -97,7 +97,7 @@ pub fn text(report: &TraceReport, style: &Style) -> String {
     let memory = format!(
         "The kernel's tables took {:.1} MiB, for {} owners.",
         report.memory_bytes as f64 / 1024.0 / 1024.0,
-        thousands(u64::from(report.owners_capacity))
+        thousands(report.owners_capacity)
     );
     let _ = writeln!(out, "\n{}", style.paint(Tone::Faint, &memory));
     out

@@ -7,7 +7,7 @@ use linger_model::Addr;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct RawGroup {
-    process: u64,
+    pub process: u64,
     addr: [u8; 16],
     netns: u32,
     port: u16,
@@ -18,15 +18,34 @@ pub struct RawGroup {
 /// `struct flow`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct RawFlow([u64; 17]);
+pub struct RawFlow([u64; 18]);
 
-/// `struct closer`.
+/// `struct line`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct Closer {
-    pub process: u64,
-    pub pass: u32,
-    pub role: u32,
+pub struct Line([u64; WAYS as usize]);
+
+const WAYS: u64 = 8;
+/// The fewest lines are 2 to the power of this.
+pub const FEWEST_LINE_BITS: u32 = 13;
+
+/// How many lines hold so many owners: a power of two.
+pub fn lines_for(owners: u32) -> u32 {
+    (u64::from(owners).div_ceil(WAYS).next_power_of_two() as u32).max(1 << FEWEST_LINE_BITS)
+}
+
+/// Which of the lines a cookie's owner is in.
+pub fn line_of(cookie: u64, lines: u32) -> u32 {
+    (cookie / WAYS) as u32 & (lines - 1)
+}
+
+impl Line {
+    /// The index of the process that closed the connection with this cookie.
+    pub fn find(&self, cookie: u64) -> Option<u32> {
+        let tag = (cookie >> (3 + FEWEST_LINE_BITS) << 3 | cookie % WAYS) as u32;
+        let entry = self.0.iter().find(|entry| **entry != 0 && (**entry >> 32) as u32 == tag)?;
+        Some((entry >> 2) as u32 & ((1 << 18) - 1))
+    }
 }
 
 /// `struct held`.
@@ -41,7 +60,8 @@ pub struct RawProcess {
     comm: [u8; 16],
     cgroup: u64,
     pid: u32,
-    kernel: u32,
+    pub index: u32,
+    kernel: u64,
 }
 
 // SAFETY: each is made of integers, without padding, so that any bytes are a value of it.
@@ -49,14 +69,14 @@ unsafe impl aya::Pod for RawGroup {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawFlow {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Closer {}
+unsafe impl aya::Pod for Line {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawHeld {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawProcess {}
 
 const _: () =
-    assert!(size_of::<RawGroup>() == 32 && size_of::<Closer>() == 16 && size_of::<RawProcess>() == 32);
+    assert!(size_of::<RawGroup>() == 32 && size_of::<Line>() == 64 && size_of::<RawProcess>() == 40);
 
 impl From<RawGroup> for Group {
     fn from(raw: RawGroup) -> Group {

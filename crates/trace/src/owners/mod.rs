@@ -11,7 +11,7 @@ use crate::sys;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap};
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf, EbpfLoader};
-use layout::{Closer, RawFlow, RawGroup, RawHeld, RawProcess};
+use layout::{Line, RawFlow, RawGroup, RawHeld, RawProcess, line_of, lines_for};
 use linger_model::Addr;
 use linger_netns::{Netns, run_in};
 use std::collections::BTreeMap;
@@ -30,8 +30,8 @@ pub const LITTLE_BYTES: u64 = 16 * 1024;
 pub struct Options {
     /// Inodes of the network namespaces; `None` for all of the host's.
     pub netns: Option<Vec<u64>>,
-    /// Connections closed by this side whose owner can be remembered at a time. A preallocated table: about 100 bytes
-    /// each.
+    /// Connections closed by this side whose owner can be remembered at a time, at least: a table that is there from the
+    /// start, 8 bytes each, rounded up to a power of two.
     pub owners: u32,
     /// Group accepted connections by peer address and the port listened on, else by address and port listened on.
     pub accepted_by_peer: bool,
@@ -208,7 +208,7 @@ pub struct Lost {
 #[derive(Debug)]
 pub struct Owners {
     bpf: Ebpf,
-    pass: u32,
+    lines: u32,
 }
 
 impl Owners {
@@ -240,6 +240,8 @@ impl Owners {
         };
         let by_peer = u32::from(options.accepted_by_peer);
         let pidns = pid_namespace();
+        let lines = lines_for(options.owners);
+        let line_mask = lines - 1;
         let groups = groups_for(possible_cpus());
         let mut loader = EbpfLoader::new();
         loader
@@ -249,7 +251,8 @@ impl Owners {
             .override_global("accepted_by_peer", &by_peer, true)
             .override_global("short_bytes", &LITTLE_BYTES, true)
             .override_global("reader_pidns", &pidns, true)
-            .map_max_entries("closers", options.owners.max(1))
+            .override_global("line_mask", &line_mask, true)
+            .map_max_entries("closers", lines)
             .map_max_entries("flows", groups);
         let mut bpf = loader.load(OBJECT).map_err(|e| Error::object(loading, e))?;
         if let (1, Some(wanted)) = (some, &options.netns) {
@@ -265,7 +268,7 @@ impl Owners {
         let tracing = "trace inet_sock_set_state (tp_btf)";
         probe.load("inet_sock_set_state", &btf).map_err(|e| Error::program(tracing, e))?;
         probe.attach().map_err(|e| Error::program(tracing, e))?;
-        Ok(Owners { bpf, pass: 0 })
+        Ok(Owners { bpf, lines })
     }
 
     /// Bytes of the kernel's memory that the maps take, as the kernel tells.
@@ -281,13 +284,13 @@ impl Owners {
     /// Walks the minisockets of these namespaces, and joins them with their owners by cookie, inside the kernel. The
     /// group without process and role has those of no known owner, as those from before the trace.
     ///
+    /// An owner is remembered for 66 s from the connection's end here, and for as long from each walk that finds its
+    /// socket: a trace that lasts longer walks now and then, for those that wait long for the peer's FIN.
+    ///
     /// # Errors
     /// When a namespace cannot be entered, or the iterator not be run.
     pub fn time_wait(&mut self, namespaces: &[Netns]) -> Result<BTreeMap<Group, Held>, Error> {
         let walking = "walk the sockets (iter/tcp)";
-        self.pass = self.pass.wrapping_add(1);
-        let mut pass: Array<_, u32> = map_mut(&mut self.bpf, ".bss")?;
-        pass.set(0, self.pass, 0).map_err(|e| Error::map(walking, e))?;
         for ns in namespaces {
             let iter: &mut Iter = program(&mut self.bpf, "time_wait")?;
             let link = iter.attach().map_err(|e| Error::program(walking, e))?;
@@ -315,26 +318,32 @@ impl Owners {
         for (key, _) in &found {
             let _ = held.remove(key);
         }
-        Ok(found.into_iter().map(|(group, held)| (group.into(), held.into())).collect())
+        let processes = self.by_index()?;
+        let named = |(mut group, held): (RawGroup, RawHeld)| {
+            group.process = processes.get(&(group.process as u32)).map_or(0, |id| id.0);
+            (group.into(), held.into())
+        };
+        Ok(found.into_iter().map(named).collect())
     }
 
-    /// Forgets the owners of connections that the last two passes of [`Owners::time_wait`] did not see: they are gone.
-    /// Gives how many are remembered now.
+    /// Indexes of the processes, as the owners have them.
+    fn by_index(&self) -> Result<BTreeMap<u32, ProcessId>, Error> {
+        Ok(self.raw_processes()?.into_iter().map(|(id, raw)| (raw.index, id)).collect())
+    }
+
+    /// Who closed the connections first, by cookie.
     ///
     /// # Errors
     /// Those of bpf(2).
-    pub fn forget_gone(&mut self) -> Result<u64, Error> {
-        let (now, before) = (self.pass, self.pass.wrapping_sub(1));
-        let map = self.bpf.map("closers").and_then(map_data).ok_or_else(|| absent("closers"))?;
-        let gone = |_: u64, closer: &Closer| closer.pass != now && closer.pass != before;
-        let (kept, _) = sys::sweep(map.fd().as_fd(), gone).map_err(|e| Error::io("read the owners", &e))?;
-        Ok(kept)
+    pub fn closers(&self) -> Result<Closers<'_>, Error> {
+        let map = self.bpf.map("closers").ok_or_else(|| absent("closers"))?;
+        let map = Array::try_from(map).map_err(|e| Error::map("read the owners", e))?;
+        Ok(Closers { map, lines: self.lines, processes: self.by_index()? })
     }
 
-    /// Who closed the connection with this cookie first.
-    pub fn owner(&self, cookie: u64) -> Option<ProcessId> {
-        let map: HashMap<&MapData, u64, Closer> = HashMap::try_from(self.bpf.map("closers")?).ok()?;
-        map.get(&cookie, 0).ok().map(|closer| ProcessId(closer.process))
+    /// How many owners can be remembered at a time.
+    pub fn capacity(&self) -> u64 {
+        u64::from(self.lines) * 8
     }
 
     /// What became of connections so far, by group.
@@ -361,10 +370,14 @@ impl Owners {
     /// # Errors
     /// Those of bpf(2).
     pub fn processes(&self) -> Result<BTreeMap<ProcessId, Process>, Error> {
+        Ok(self.raw_processes()?.into_iter().map(|(id, raw)| (id, raw.into())).collect())
+    }
+
+    fn raw_processes(&self) -> Result<Vec<(ProcessId, RawProcess)>, Error> {
         let map = self.bpf.map("processes").ok_or_else(|| absent("processes"))?;
         let map: HashMap<_, u64, RawProcess> =
             HashMap::try_from(map).map_err(|e| Error::map("read the processes", e))?;
-        Ok(map.iter().filter_map(Result::ok).map(|(id, raw)| (ProcessId(id), raw.into())).collect())
+        Ok(map.iter().filter_map(Result::ok).map(|(id, raw)| (ProcessId(id), raw)).collect())
     }
 
     /// How long connections lasted.
@@ -403,6 +416,21 @@ impl Owners {
         let map = self.bpf.map(name).ok_or_else(|| absent(name))?;
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map).map_err(|e| Error::map(reading, e))?;
         map.iter().map(|value| Ok(value.map_err(|e| Error::map(reading, e))?.iter().sum())).collect()
+    }
+}
+
+/// Who closed connections first.
+pub struct Closers<'a> {
+    map: Array<&'a MapData, Line>,
+    lines: u32,
+    processes: BTreeMap<u32, ProcessId>,
+}
+
+impl Closers<'_> {
+    /// Of the connection with this cookie; `None` where it is not known, as of what was closed before the trace.
+    pub fn get(&self, cookie: u64) -> Option<ProcessId> {
+        let line = self.map.get(&line_of(cookie, self.lines), 0).ok()?;
+        self.processes.get(&line.find(cookie)?).copied()
     }
 }
 

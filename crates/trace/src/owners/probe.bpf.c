@@ -26,6 +26,8 @@ const volatile u32 some_netns = 0;
 const volatile u32 accepted_by_peer = 0;
 /* A connection that carried fewer bytes, both ways together, could have been kept for the next request. */
 const volatile u64 short_bytes = 16384;
+/* Lines of `closers` less one; their number is a power of two. */
+const volatile u32 line_mask = (1 << 13) - 1;
 /* Inode of the reader's PID namespace, where it is not the first one. */
 const volatile u32 reader_pidns = 0;
 
@@ -44,10 +46,11 @@ struct process {
 	char comm[16];
 	u64 cgroup;
 	u32 pid; /* as the reader sees it; 0 where it does not */
-	u32 kernel;
+	u32 index; /* from 1 */
+	u64 kernel;
 };
 
-/* Connections of a process (0: not known) with a destination, or through a listener. */
+/* Connections of a process (0: not known; in `held` its index) with a destination, or through a listener. */
 struct group {
 	u64 process;
 	u8 addr[16];
@@ -75,14 +78,25 @@ struct flow {
 	u64 unreachable;
 	u64 failed_otherwise;
 	u64 abandoned;
+	u64 index; /* the process's, once it was needed on this CPU */
 };
 
-/* The active closer of a connection, by the socket's cookie. */
-struct closer {
-	u64 process;
-	u32 pass; /* the last one that saw the socket */
-	u32 role;
+/*
+ * The active closers of connections by the socket's cookie: 64 bits each, eight to a line of the cache. Cookies are
+ * given in order, so that neighbours share a line and a table of n lines holds the last 8n of them. An entry is replaced
+ * when the socket must be gone; one that had to give way before is counted.
+ *
+ * An entry, from the lowest bit: 2 role, 18 the process's index, 12 when it was last known to be there (units of 2^30 ns),
+ * 32 the cookie's bits that its place does not tell. It is written at once, so that it is never mixed from two.
+ */
+enum { WAY_BITS = 3, WAYS = 1 << WAY_BITS, FEWEST_LINE_BITS = 13, ROLE_BITS = 2, INDEX_BITS = 18, TIME_BITS = 12 };
+
+struct line {
+	u64 way[WAYS];
 };
+
+/* A minisocket's 60 s, in 2^30 ns, and then some. */
+enum { GONE_AFTER = 62 };
 
 /* Minisockets of a group. */
 struct held {
@@ -100,10 +114,10 @@ struct birth {
 enum { LOST_CLOSERS, LOST_FLOWS, LOST_PROCESSES, LOST_BIRTHS, LOST_HELD, LOST_KINDS };
 
 struct {
-	UINT(type, BPF_MAP_TYPE_HASH);
-	UINT(max_entries, 65536);
-	TYPE(key, u64);
-	TYPE(value, struct closer);
+	UINT(type, BPF_MAP_TYPE_ARRAY);
+	UINT(max_entries, 1 << FEWEST_LINE_BITS);
+	TYPE(key, u32);
+	TYPE(value, struct line);
 } closers SEC(".maps");
 
 struct {
@@ -173,8 +187,8 @@ struct {
 	TYPE(value, struct sampling);
 } sampling SEC(".maps");
 
-/* Number of the pass over the sockets; the reader raises it. */
-u32 pass = 0;
+/* Processes that were given an index. */
+u32 last_index = 0;
 
 INLINE void count_lost(u32 kind)
 {
@@ -267,6 +281,7 @@ INLINE void describe(u64 key)
 	process.cgroup = bpf_get_current_cgroup_id();
 	process.pid = reader_pidns ? pid_for_reader(leader) : leader->tgid;
 	process.kernel = (task->flags & PF_KTHREAD) != 0;
+	process.index = __sync_fetch_and_add(&last_index, 1) + 1;
 	if (bpf_map_update_elem(&processes, &key, &process, BPF_NOEXIST) && !bpf_map_lookup_elem(&processes, &key))
 		count_lost(LOST_PROCESSES);
 }
@@ -392,6 +407,87 @@ INLINE void ended(struct sock *sk, u32 by_peer)
 		*n += weight;
 }
 
+/* 0 where there was no room for the process. */
+INLINE u32 index_of(u64 key, struct flow *flow)
+{
+	if (flow && flow->index)
+		return flow->index;
+	describe(key);
+	struct process *process = bpf_map_lookup_elem(&processes, &key);
+	if (!process || process->index >> INDEX_BITS)
+		return 0;
+	if (flow)
+		flow->index = process->index;
+	return process->index;
+}
+
+INLINE u32 time_now(void)
+{
+	return bpf_ktime_get_ns() >> 30 & ((1 << TIME_BITS) - 1);
+}
+
+INLINE struct line *line_of(u64 cookie)
+{
+	u32 at = cookie >> WAY_BITS & line_mask;
+	return bpf_map_lookup_elem(&closers, &at);
+}
+
+INLINE u32 tag_of(u64 cookie)
+{
+	return cookie >> (WAY_BITS + FEWEST_LINE_BITS) << WAY_BITS | (cookie & (WAYS - 1));
+}
+
+INLINE u64 entry_of(u64 cookie, u32 now, u32 index, u32 role)
+{
+	return (u64)tag_of(cookie) << 32 | (u64)now << (ROLE_BITS + INDEX_BITS) | index << ROLE_BITS | role;
+}
+
+INLINE u32 is_free(u64 entry, u32 now)
+{
+	u32 then = entry >> (ROLE_BITS + INDEX_BITS);
+	return !entry || ((now - then) & ((1 << TIME_BITS) - 1)) > GONE_AFTER;
+}
+
+INLINE void remember(u64 cookie, u32 index, u32 role)
+{
+	struct line *line = line_of(cookie);
+	if (!line)
+		return;
+	u32 now = time_now();
+	u32 own = cookie & (WAYS - 1);
+	u32 at = own;
+#pragma unroll
+	for (u32 i = 0; i < WAYS; i++) {
+		u32 next = (own + i) & (WAYS - 1);
+		if (is_free(line->way[next], now)) {
+			at = next;
+			goto found;
+		}
+	}
+	count_lost(LOST_CLOSERS);
+found:
+	line->way[at & (WAYS - 1)] = entry_of(cookie, now, index, role);
+}
+
+/* The entry of a cookie, which is known to be there from now on; 0 if there is none. */
+INLINE u64 recall(u64 cookie)
+{
+	struct line *line = line_of(cookie);
+	if (!line)
+		return 0;
+	u32 tag = tag_of(cookie);
+#pragma unroll
+	for (u32 i = 0; i < WAYS; i++) {
+		u64 entry = line->way[i];
+		if (entry && entry >> 32 == tag) {
+			u32 index = entry >> ROLE_BITS & ((1 << INDEX_BITS) - 1);
+			line->way[i] = entry_of(cookie, time_now(), index, entry & ((1 << ROLE_BITS) - 1));
+			return entry;
+		}
+	}
+	return 0;
+}
+
 INLINE int is_wanted(u32 netns)
 {
 	if (only_netns)
@@ -437,14 +533,8 @@ int set_state(u64 *ctx)
 		set_role(sk, &group);
 		flow = flow_of(&group);
 		if (to == TCP_FIN_WAIT1) {
-			u64 cookie = bpf_get_socket_cookie(sk);
-			struct closer closer = {
-				.process = group.process,
-				.pass = pass,
-				.role = group.role,
-			};
-			if (bpf_map_update_elem(&closers, &cookie, &closer, BPF_ANY))
-				count_lost(LOST_CLOSERS);
+			u32 index = index_of(group.process, flow);
+			remember(bpf_get_socket_cookie(sk), index, group.role);
 		}
 		if (!flow)
 			return 0;
@@ -510,13 +600,11 @@ int time_wait(struct bpf_iter__tcp *ctx)
 	if (!common)
 		return 0;
 	u8 state = common->skc_state;
-	/* FIN_WAIT1 (4), FIN_WAIT2 (5), CLOSING (11): they become minisockets yet, and their entries stay. */
+	/* FIN_WAIT1 (4), FIN_WAIT2 (5), CLOSING (11): they become minisockets yet, and their entries are kept. */
 	if (state != TCP_TIME_WAIT && !(1 << state & (1 << 4 | 1 << 5 | 1 << 11)))
 		return 0;
 	u64 cookie = common->skc_cookie.counter;
-	struct closer *closer = cookie ? bpf_map_lookup_elem(&closers, &cookie) : NULL;
-	if (closer)
-		closer->pass = pass;
+	u64 closer = cookie ? recall(cookie) : 0;
 	if (state != TCP_TIME_WAIT)
 		return 0;
 	struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(common);
@@ -524,8 +612,8 @@ int time_wait(struct bpf_iter__tcp *ctx)
 		return 0;
 	struct group group = { .netns = common->skc_net.net->ns.inum };
 	if (closer) {
-		group.process = closer->process;
-		group.role = closer->role;
+		group.process = closer >> ROLE_BITS & ((1 << INDEX_BITS) - 1);
+		group.role = closer & ((1 << ROLE_BITS) - 1);
 		SET_ENDPOINT(&group, common, common->skc_num);
 	}
 	struct held *sum = bpf_map_lookup_elem(&held, &group);
