@@ -3,6 +3,8 @@
 //! The load is built in namespaces of its own, bounded, and gone afterwards. A TIME_WAIT socket lives 60 s, so a fill
 //! of a million is measured for what is left of that time, and then made anew.
 
+mod trace;
+
 use crate::workspace::Workspace;
 use anyhow::{Context, bail, ensure};
 use linger_lab::{CloseWaitLoad, Cost, Host, Launcher, TimeWaitLoad, World, measure};
@@ -29,11 +31,11 @@ pub struct Args {
     /// Write docs/benchmarks.md.
     #[arg(long)]
     write: bool,
-    /// Only these parts: time-wait, groups, close-wait, idle.
+    /// Only these parts: time-wait, groups, close-wait, idle, trace.
     only: Vec<String>,
 }
 
-const PARTS: [&str; 4] = ["time-wait", "groups", "close-wait", "idle"];
+const PARTS: [&str; 5] = ["time-wait", "groups", "close-wait", "idle", "trace"];
 /// From the first socket's birth: half a second is left to the last command.
 const LIFE: Duration = Duration::from_millis(59_000);
 
@@ -94,7 +96,10 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     }
     ensure!(rustix::process::geteuid().is_root(), "the load needs namespaces: run as root");
     let wanted = |part: &str| args.only.is_empty() || args.only.iter().any(|p| p == part);
-    build(root)?;
+    // The trace is measured without the command.
+    if PARTS.iter().any(|part| *part != "trace" && wanted(part)) {
+        build(root)?;
+    }
     let linger = workspace.target.join("release/linger");
     let mut text = String::new();
     let mut demands = Vec::new();
@@ -109,6 +114,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     }
     if wanted("close-wait") {
         close_wait(&linger, &mut text, &mut demands)?;
+    }
+    if wanted("trace") {
+        trace::measure(&mut text, &mut demands)?;
     }
     let _ = writeln!(text, "## What was demanded\n\n| demand | measured | at most | |\n|---|---|---|---|");
     for d in &demands {

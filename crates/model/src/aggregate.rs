@@ -892,6 +892,38 @@ mod tests {
         }
     }
 
+    /// Knows who made the minisockets with these cookies.
+    struct Traced;
+    impl Owners for Traced {
+        fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
+            [None, Some(4), Some(6)][socket.cookie as usize % 3]
+        }
+
+        fn knows_minisockets(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_trace_tells_who_made_time_wait() {
+        let range = PortRange::default();
+        let mut sums = Aggregator::new(SocketSource::SockDiag, Gather::CHECK, &range, &[], &Traced);
+        for cookie in [1, 2, 0, 1, 3, 4] {
+            let mut socket =
+                SocketRecord::new(State::TimeWait, addr("10.0.0.1"), 40_000, addr("10.0.0.2"), 6379);
+            socket.cookie = cookie;
+            socket.timer = Some(Timer { kind: TimerKind::TimeWait, expires_ms: 30_000 });
+            sums.add(&socket);
+        }
+        let table = sums.finish();
+        let tuple = Tuple { src: addr("10.0.0.1"), dst: addr("10.0.0.2"), dport: 6379 };
+        assert_eq!(table.maker(&tuple), Some((4, 3)));
+        assert_eq!(table.maker(&Tuple { dport: 1, ..tuple }), None);
+        assert_eq!(table.time_wait_makers.expect("a trace").unknown, 2);
+        // It holds none of them.
+        assert!(table.holders.is_empty() && table.tuples.iter().all(|group| group.value.owner.is_none()));
+    }
+
     #[test]
     fn who_holds_most_is_told_of_tuples_and_of_clients() {
         let range = PortRange::default();

@@ -239,6 +239,9 @@ pub struct Lost {
     pub lifetimes: u64,
     /// TIME_WAIT sockets that no row has.
     pub time_wait: u64,
+    /// Events outside of any process's context that came in an interrupt while the CPU was counting another: handshakes
+    /// that a listener completed, resets, failures. No owner is missed by that.
+    pub missed: u64,
 }
 
 impl From<&Histogram> for Lifetimes {
@@ -398,6 +401,7 @@ pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
             processes: lost.processes,
             lifetimes: lost.lifetimes,
             time_wait: lost.minisockets,
+            missed: lost.missed,
         },
         owners_capacity: owners.capacity(),
         memory_bytes,

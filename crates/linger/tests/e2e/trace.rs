@@ -94,7 +94,8 @@ fn of(pid: u32) -> impl Fn(&Value) -> bool {
 #[track_caller]
 fn assert_nothing_lost(report: &Value) {
     for (what, n) in report["lost"].as_object().unwrap() {
-        assert_eq!(n, 0, "{what}: {report:#}");
+        // An interrupt may come at any time.
+        assert!(n == 0 || what == "missed", "{what}: {report:#}");
     }
 }
 
@@ -241,11 +242,10 @@ fn what_a_server_closes_first_is_the_servers() {
         };
         assert_eq!(sum(&report, "closed_first", which), n, "{report:#}");
         let here = |row: &Value| row["endpoint"] == endpoint;
-        assert_eq!(
-            (sum(&listeners, "accepted", here), sum(&listeners, "closed_first", here)),
-            (n, n),
-            "{listeners:#}"
-        );
+        assert_eq!(sum(&listeners, "closed_first", here), n, "{listeners:#}");
+        let (accepted, missed) =
+            (sum(&listeners, "accepted", here), listeners["lost"]["missed"].as_u64().unwrap());
+        assert!(accepted <= n && accepted + missed >= n, "{listeners:#}");
         if is_young {
             assert_eq!(sum(&report, "time_wait", which), n, "{report:#}");
         }
@@ -298,8 +298,10 @@ fn failed_connects_are_told_apart() {
     let row = |endpoint: &str| rows.iter().find(|row| row["endpoint"] == endpoint).unwrap();
     assert_eq!((row(SERVICE)["no_port"].as_u64(), row(SERVICE)["refused"].as_u64()), (Some(4), Some(0)));
     assert_eq!(row(SERVICE)["process"].as_str().unwrap(), named(&full) + ")");
-    let refused = row("10.77.0.2:9");
-    assert_eq!((refused["refused"].as_u64(), refused["no_port"].as_u64()), (Some(3), Some(0)), "{report:#}");
+    // The answer comes in an interrupt, and may come while the CPU is counting another event.
+    let refused = rows.iter().find(|row| row["endpoint"] == "10.77.0.2:9");
+    let n = refused.map_or(0, |row| row["refused"].as_u64().unwrap());
+    assert!(n <= 3 && n + report["lost"]["missed"].as_u64().unwrap() >= 3, "{report:#}");
 }
 
 #[test]
@@ -324,6 +326,31 @@ fn a_killed_trace_leaves_nothing_and_old_sockets_are_nobodys() {
         );
     }
     assert_eq!(report["rows"].as_array().unwrap().len(), 0, "{report:#}");
+}
+
+#[test]
+fn check_lays_time_wait_to_who_made_it() {
+    let Some(lab) = heavy_lab() else { return };
+    let _server = start(&lab.far, server());
+    // A pool with many live connections to the same place, which closes none, is whom one would suspect.
+    let _pool = run_all(&lab.near, Client { comm: "pool".into(), close: Close::Never, ..client(60) });
+    let churner = begin(&lab.near, Client { comm: "churner".into(), ..load(150.0) });
+    attempts(&churner, 600);
+    let checked = check(&lab.near, &["--trace", "2s", "--select", "TW003"]);
+    let unknown = checked.report["unknown"].to_string();
+    if unknown.contains("owners of TIME_WAIT sockets") {
+        assert!(!in_ci(), "{unknown}");
+        println!("SKIPPED: {unknown}");
+        return;
+    }
+    let [finding] = checked.of("TW003")[..] else { panic!("{checked:?}") };
+    let summary = finding["summary"].as_str().unwrap();
+    assert!(summary.contains(&format!("in TIME_WAIT are from {}", named(&churner))), "{summary}");
+    assert_eq!(finding["confidence"], "high", "{finding:#}");
+    // Those from before the trace are nobody's.
+    let of = |text: &str| text.replace(',', "").parse::<u64>().unwrap();
+    let words: Vec<&str> = summary.split("; ").last().unwrap().split(' ').collect();
+    assert!(of(words[0]) >= 1 && of(words[0]) + 100 <= of(words[3]), "{summary}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub fn line_of(cookie: u64, lines: u32) -> u32 {
 impl Line {
     /// The index of the process that closed the connection with this cookie.
     pub fn find(&self, cookie: u64) -> Option<u32> {
-        let tag = (cookie >> (3 + FEWEST_LINE_BITS) << 3 | cookie % WAYS) as u32;
+        let tag = ((cookie >> (3 + FEWEST_LINE_BITS) << 3) | (cookie % WAYS)) as u32;
         let entry = self.0.iter().find(|entry| **entry != 0 && (**entry >> 32) as u32 == tag)?;
         Some((entry >> 2) as u32 & ((1 << 18) - 1))
     }
@@ -133,5 +133,26 @@ impl From<RawProcess> for Process {
             cgroup: raw.cgroup,
             kernel: raw.kernel != 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_told_apart_by_what_their_place_does_not_tell() {
+        let lines = lines_for(100_000);
+        assert_eq!((lines, lines_for(0), lines_for(u32::MAX)), (16_384, 8192, 1 << 29));
+        let cookie = 0x0001_2345_6789;
+        // As entry_of() writes it: role 1, index 77, some time.
+        let tag = ((cookie >> 16) << 3) | (cookie & 7);
+        let line = Line([0, (tag << 32) | (5 << 20) | (77 << 2) | 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(line.find(cookie), Some(77));
+        assert_eq!(line.find(cookie ^ 1), None);
+        // The next cookie of the same line, and of the smallest table's same place.
+        assert_eq!(line.find(cookie + (1 << 16)), None);
+        assert_eq!(line_of(cookie, lines), line_of(cookie ^ 7, lines));
+        assert_ne!(line_of(cookie, lines), line_of(cookie + 8, lines));
     }
 }
