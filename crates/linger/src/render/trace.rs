@@ -157,7 +157,7 @@ fn cells(report: &TraceReport, row: &TraceRow) -> Vec<Cell> {
     let process = row.process.as_deref().map(clean);
     let (who, container) = match report.by.as_str() {
         "container" => (if container.is_empty() { "(none)".to_owned() } else { container }, String::new()),
-        "process" => (process.unwrap_or_else(|| "(the kernel, for any)".to_owned()), container),
+        "process" => (process.unwrap_or_else(|| "(outside of any)".to_owned()), container),
         _ => (String::new(), String::new()),
     };
     let arrow = if row.role == "accept" { "<-" } else { "->" };

@@ -338,9 +338,10 @@ INLINE void carried(struct sock *sk, struct flow *flow)
 
 enum { SAMPLED_PER_WINDOW = 256, WINDOW_JIFFIES_BITS = 8, ELSE_ONE_IN_BITS = 4 };
 
+/* Since Linux 6.15 the hash grows with the local port, and connect() takes every other port: the bits are mixed. */
 INLINE u32 is_one_in_sixteen(struct sock *sk)
 {
-	return !(sk->__sk_common.skc_hash & ((1 << ELSE_ONE_IN_BITS) - 1));
+	return (u32)(sk->__sk_common.skc_hash * 0x9e3779b1) >> (32 - ELSE_ONE_IN_BITS) == 0;
 }
 
 /*
