@@ -40,7 +40,7 @@ impl Error {
 
     pub(crate) fn io(operation: impl Into<String>, error: &io::Error) -> Error {
         let (kind, hint) = match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => (Kind::Denied, DENIED),
+            Some(libc::EPERM | libc::EACCES) => (Kind::Denied, denied_hint()),
             Some(libc::ENOMEM | libc::E2BIG | libc::EMFILE | libc::ENFILE | libc::ENOSPC) => {
                 (Kind::Exhausted, "ask for fewer owners, or free memory")
             }
@@ -98,8 +98,17 @@ impl Error {
     }
 }
 
-const DENIED: &str =
-    "run as root, or with CAP_BPF and CAP_PERFMON; a security module or a container may forbid it";
+/// What to do where the capabilities are there and the kernel refuses nevertheless.
+fn denied_hint() -> &'static str {
+    /// The first user namespace's link never changes (PROC_USER_INIT_INO).
+    const FIRST: &str = "user:[4026531837]";
+    match std::fs::read_link("/proc/self/ns/user") {
+        Ok(link) if link.as_os_str() != FIRST => {
+            "this is a user namespace, whose capabilities do not count: run as root outside of it"
+        }
+        _ => "run as root, or with CAP_BPF and CAP_PERFMON; a security module or a container may forbid it",
+    }
+}
 
 /// How the lines of a verifier's log begin that come after its verdict.
 const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "mark_precise"];

@@ -259,10 +259,11 @@ fn a_socket_passed_on_or_left_to_exit_belongs_to_who_closes_it() {
     let Some(lab) = lab() else { return };
     let _server = start(&lab.far, server());
     let Some(tracing) = trace(&lab.near, &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
     let (a, b) = UnixStream::pair().unwrap();
     let mut giver = part(&lab.near, "give", a.into());
     let mut taker = part(&lab.near, "take", b.into());
-    let (mut leaver, forker) = (part(&lab.near, "exit", devnull()), fork(&lab.near));
+    let (mut leaver, forker) = (part(&lab.near, "exit", devnull()), fork(&lab.near, folder.path()));
     for child in [&mut giver, &mut taker, &mut leaver] {
         assert!(child.wait().unwrap().success());
     }
@@ -394,13 +395,12 @@ fn part(host: &Host, part: &str, stdin: OwnedFd) -> Child {
 }
 
 /// A shell that connects, forks, and closes its own descriptors; the child's are the last.
-fn fork(host: &Host) -> Child {
+fn fork(host: &Host, folder: &Path) -> Child {
     let script = "for fd in 10 11 12 13 14; do eval \"exec $fd<>/dev/tcp/10.77.0.2/80\"; done\n\
                   (echo $BASHPID; read -r _ < \"$0\"; exit 0) & \n\
                   for fd in 10 11 12 13 14; do eval \"exec $fd>&-\"; done\n\
                   echo > \"$0\"; wait";
-    let pipe = std::env::temp_dir().join(format!("linger-test-{}-fork", std::process::id()));
-    let _ = fs::remove_file(&pipe);
+    let pipe = folder.join("fork");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &pipe,
