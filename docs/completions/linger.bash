@@ -58,6 +58,9 @@ _linger() {
             linger,states)
                 cmd="linger__subcmd__states"
                 ;;
+            linger,trace)
+                cmd="linger__subcmd__trace"
+                ;;
             linger,tune)
                 cmd="linger__subcmd__tune"
                 ;;
@@ -125,7 +128,7 @@ _linger() {
 
     case "${cmd}" in
         linger)
-            opts="-h -V --color --help --version check states ports listeners explain lab tune mitigate lint config completions __man __schema __guardian __actor"
+            opts="-h -V --color --help --version check states ports listeners trace explain lab tune mitigate lint config completions __man __schema __guardian __actor"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -221,7 +224,7 @@ _linger() {
             return 0
             ;;
         linger__subcmd____schema)
-            opts="-h -V --out --color --help --version report reports states ports listeners lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
+            opts="-h -V --out --color --help --version report reports states ports listeners trace lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -243,7 +246,7 @@ _linger() {
             return 0
             ;;
         linger__subcmd__check)
-            opts="-v -h -V --interval --samples --format --select --ignore --netns --config --fail-on --verbose --color --help --version"
+            opts="-v -h -V --interval --samples --format --select --ignore --netns --trace --config --fail-on --verbose --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -270,6 +273,10 @@ _linger() {
                     return 0
                     ;;
                 --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -886,6 +893,48 @@ _linger() {
                     return 0
                     ;;
                 --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__trace)
+            opts="-h -V --duration --by --top --owners --netns --format --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "process container peer listener" -- "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --owners)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

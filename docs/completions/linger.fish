@@ -33,6 +33,7 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "check" -d 'Say what i
 complete -c linger -n "__fish_linger_needs_command" -f -a "states" -d 'Count sockets per state, or per peer, process, listener, …'
 complete -c linger -n "__fish_linger_needs_command" -f -a "ports" -d 'Show how full the local ports towards each destination are, and how fast they fill'
 complete -c linger -n "__fish_linger_needs_command" -f -a "listeners" -d 'Show each listener\'s accept queue, half-open requests, drops and process'
+complete -c linger -n "__fish_linger_needs_command" -f -a "trace" -d 'Watch who opens and closes connections, and so who makes the TIME_WAIT sockets'
 complete -c linger -n "__fish_linger_needs_command" -f -a "explain" -d 'Explain a rule, state, sysctl, counter, errno or topic as it is on this kernel'
 complete -c linger -n "__fish_linger_needs_command" -f -a "lab" -d 'Reproduce incidents on this kernel, in network namespaces that vanish'
 complete -c linger -n "__fish_linger_needs_command" -f -a "tune" -d 'Change kernel settings step by step, watch each, and take back what does harm'
@@ -51,6 +52,7 @@ json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand check" -l select -d 'Only these rules, by code or name' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l ignore -d 'Not these rules, by code or name' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l trace -d 'Watch for so long who closes connections (5s if no TIME is given), so that the sockets in TIME_WAIT made meanwhile have an owner. Needs what `linger trace` needs; without it, the report says so and is otherwise the same' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
 complete -c linger -n "__fish_linger_using_subcommand check" -l fail-on -d 'Findings below this severity leave the exit status at 0' -r -f -a "info\t'Also notes'
 warning\t'Warnings and worse'
@@ -112,6 +114,21 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand listeners" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand listeners" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand trace" -l duration -d 'For how long; Ctrl-C ends it earlier, with the summary' -r
+complete -c linger -n "__fish_linger_using_subcommand trace" -l by -d 'What to sum up by' -r -f -a "process\t'Process, and where it connects to or listens'
+container\t'Container, systemd unit or cgroup, and where it connects to or listens'
+peer\t'Peer address, and the port connected to or listened on'
+listener\t'Address and port listened on'"
+complete -c linger -n "__fish_linger_using_subcommand trace" -l top -d 'How many rows of each table to show, the busiest first; the rest is summed' -r
+complete -c linger -n "__fish_linger_using_subcommand trace" -l owners -d 'How many TIME_WAIT sockets\' owners the kernel may remember at a time, in a table that is there from the start; enough for 10,000 a second if not given' -r
+complete -c linger -n "__fish_linger_using_subcommand trace" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
+complete -c linger -n "__fish_linger_using_subcommand trace" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand trace" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand trace" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand explain" -l format -d 'How to print' -r -f -a "text\t'For a terminal'
 markdown\t'Markdown'
 json\t'JSON'"
