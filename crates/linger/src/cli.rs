@@ -11,7 +11,7 @@ pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
-pub use trace::{TraceArgs, TraceBy};
+pub use trace::{HandshakesArgs, TraceArgs, TraceBy, TraceCommand};
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
     TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
@@ -170,6 +170,8 @@ pub enum SchemaName {
     Listeners,
     /// `linger trace`
     Trace,
+    /// `linger trace handshakes`
+    TraceHandshakes,
     /// `linger lint`
     Lint,
     /// `linger lab list`

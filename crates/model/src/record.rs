@@ -171,6 +171,9 @@ pub struct TcpInfo {
     pub probes: u8,
     /// Retransmission time-out.
     pub rto_us: u32,
+    /// Bytes of data that a segment to the peer may carry: its MSS, less what the path and the options take.
+    #[serde(default)]
+    pub snd_mss: Option<u32>,
     /// Segments in flight.
     pub unacked: u32,
     /// Milliseconds since data was last sent.
@@ -201,6 +204,16 @@ impl TcpInfo {
     /// Whether both sides agreed on timestamps (`TCPI_OPT_TIMESTAMPS`).
     pub fn timestamps(&self) -> bool {
         self.options & 1 != 0
+    }
+
+    /// Whether both sides agreed on selective acknowledgements (`TCPI_OPT_SACK`).
+    pub fn sack(&self) -> bool {
+        self.options & 2 != 0
+    }
+
+    /// Whether both sides agreed to scale windows (`TCPI_OPT_WSCALE`).
+    pub fn window_scale(&self) -> bool {
+        self.options & 4 != 0
     }
 }
 

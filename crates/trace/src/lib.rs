@@ -2,11 +2,14 @@
 //! was compiled to (`probe.bpf.o`, by `cargo xtask bpf`), and its loader (`mod.rs`).
 //!
 //! *Architecture invariant:* a probe aggregates in the kernel, in maps whose size is fixed when it is loaded; it never
-//! sends one event per socket. What does not fit is counted. Programs and maps are held by descriptors alone, so that
-//! nothing is left when the process ends, also by SIGKILL.
+//! sends one event per socket (only [`handshakes::Capture`] is given packets, two for a connection). What does not fit
+//! is counted. Programs and maps are held by descriptors alone, so that nothing is left when the process ends, also by
+//! SIGKILL.
 #![deny(unsafe_code)]
 
 mod error;
+pub mod handshakes;
+mod kernel;
 pub mod owners;
 mod sys;
 

@@ -1,9 +1,10 @@
-//! Bytes to types and back: sock_diag, tcp_info, ctnetlink and the texts of /proc. No IO; never panics on any input.
+//! Bytes to types and back: sock_diag, tcp_info, ctnetlink, the packets of a handshake and the texts of /proc. No IO; never panics on any input.
 #![forbid(unsafe_code)]
 
 pub mod bytecode;
 pub mod cgroup;
 pub mod ctnetlink;
+pub mod handshake;
 pub mod netlink;
 pub mod procfs;
 pub mod procnet;

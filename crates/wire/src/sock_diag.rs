@@ -197,6 +197,7 @@ pub fn tcp_info(b: &[u8]) -> Option<TcpInfo> {
         probes: *b.get(3)?,
         options: *b.get(5)?,
         rto_us: bytes::u32(b, 8)?,
+        snd_mss: bytes::u32(b, 16),
         unacked: bytes::u32(b, 24)?,
         last_data_sent_ms: bytes::u32(b, 44)?,
         last_data_recv_ms: bytes::u32(b, 52)?,

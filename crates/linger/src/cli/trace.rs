@@ -1,12 +1,16 @@
 //! `linger trace`: what can be asked of it.
 
 use super::{Format, NetnsArgs, interval};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use std::time::Duration;
 
 /// `linger trace`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct TraceArgs {
+    /// Another trace.
+    #[command(subcommand)]
+    pub command: Option<TraceCommand>,
     /// For how long; Ctrl-C ends it earlier, with the summary.
     #[arg(long, default_value = "10s", value_parser = interval, value_name = "TIME")]
     pub duration: Duration,
@@ -20,6 +24,33 @@ pub struct TraceArgs {
     /// enough for 10,000 a second if not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1024..=16_777_216), value_name = "N")]
     pub owners: Option<u32>,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// Other traces.
+#[derive(Debug, Subcommand)]
+pub enum TraceCommand {
+    /// Which options peers offer and grant: timestamps, window scaling, SACK, MSS
+    #[command(
+        after_help = "Examples:\n  linger trace handshakes\n  linger trace handshakes --duration 1m --netns pid:4242\n\nMore with --help.",
+        after_long_help = HANDSHAKES_EXAMPLES
+    )]
+    Handshakes(HandshakesArgs),
+}
+
+/// `linger trace handshakes`
+#[derive(Debug, Args)]
+pub struct HandshakesArgs {
+    /// For how long; Ctrl-C ends it earlier, with the summary.
+    #[arg(long, default_value = "10s", value_parser = interval, value_name = "TIME")]
+    pub duration: Duration,
+    /// How many peers to show, those with most connections first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub top: u32,
     #[command(flatten)]
     pub netns: NetnsArgs,
     /// How to print.
@@ -58,6 +89,7 @@ Examples:
   linger trace --duration 1m --netns all        of every container
   linger trace --by container --format json | jq '.rows[0]'
   linger trace --by peer                        which peers reset, refuse or close first
+  linger trace handshakes                       which peers grant timestamps, and which do not
 
 The kernel counts by itself (eBPF): nothing is sent for a connection, and
 nothing of it is left when the command ends. TIME_WAIT sockets that were there
@@ -65,3 +97,19 @@ before are shown as such; nobody knows whose they were.
 
 It needs root, or CAP_BPF and CAP_PERFMON, and Linux 5.12 with BTF. Exit
 status: 0, or 3 where that is missing; the message says what.";
+
+const HANDSHAKES_EXAMPLES: &str = "\
+Examples:
+  linger trace handshakes                       this namespace, for 10 s
+  linger trace handshakes --netns pid:4242      that of a container's process
+  linger trace handshakes --format json | jq '.comparisons'
+
+Without timestamps on both sides connect() never takes a port in TIME_WAIT back
+(tcp_tw_reuse has no effect). Two peers side by side tell whose doing it is: if
+one grants what was offered and another does not, the setting here is right, and
+something on the way to the other, a load balancer say, or that peer itself,
+leaves the option out.
+
+New connections are seen on the wire (SYN and SYN-ACK only, picked out by the
+kernel), live ones by tcp_info, those in TIME_WAIT by eBPF. What is missing is
+said: the wire needs CAP_NET_RAW, TIME_WAIT needs CAP_BPF and CAP_PERFMON.";

@@ -1,8 +1,10 @@
 //! `linger trace`
 
+pub mod handshakes;
+
 use super::show;
 use super::states::now_us;
-use crate::cli::{Format, TraceArgs, TraceBy};
+use crate::cli::{Format, TraceArgs, TraceBy, TraceCommand};
 use crate::diagnose::timestamp;
 use crate::render::style::Style;
 use crate::render::trace::{progress, text};
@@ -334,6 +336,13 @@ fn owners_for(time: Duration) -> u32 {
 
 /// Traces and prints.
 pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
+    match &args.command {
+        None => owners(args, style),
+        Some(TraceCommand::Handshakes(args)) => handshakes::run(args, style),
+    }
+}
+
+fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     let signals = Signals::hold_back().context("cannot hold signals back")?;
     let targets = targets::open(&args.netns)?;
     let all = args.netns.netns.iter().any(|n| n == "all");
@@ -375,14 +384,7 @@ pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     let report = TraceReport {
         schema: 1,
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        netns: namespaces
-            .iter()
-            .map(|ns| ReportNetns {
-                inode: ns.inode(),
-                name: ns.name().map(str::to_owned),
-                is_init: ns.is_init(),
-            })
-            .collect(),
+        netns: namespaces.iter().map(report_netns).collect(),
         started_at,
         seconds,
         by: args.by.name().to_owned(),
@@ -409,6 +411,10 @@ pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     };
     show(args.format, &report, |r| text(r, style))?;
     Ok(0)
+}
+
+fn report_netns(ns: &Netns) -> ReportNetns {
+    ReportNetns { inode: ns.inode(), name: ns.name().map(str::to_owned), is_init: ns.is_init() }
 }
 
 /// Waits for the end, shows on a terminal how it goes, and walks the sockets now and then.

@@ -75,6 +75,11 @@ impl Lab {
     pub fn host(&self, name: &str) -> Host {
         self.world.host(name).unwrap()
     }
+
+    /// Joins two of its hosts, with the address that each gets.
+    pub fn link(&self, a: (&Host, &str), b: (&Host, &str)) {
+        self.world.link(a.0, b.0, a.1, b.1).unwrap();
+    }
 }
 
 /// A world, or nothing and a word about it where namespaces may not be made. In CI they must be.

@@ -20,21 +20,36 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// A trace that runs.
-struct Tracing(Child);
+/// A trace that runs, and the schema of its report.
+struct Tracing(Child, &'static str);
 
 /// Traces a host until [`Tracing::end`]; nothing, and a word about it, where that cannot be done. In CI it must be.
 fn trace(host: &Host, args: &[&str]) -> Option<Tracing> {
-    let mut command = Command::new(LINGER);
-    command
-        .args(["trace", "--duration", "1h", "--format", "json"])
-        .args(args)
-        .arg("--netns")
-        .arg(host.path());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut tracing = Tracing(command.spawn().unwrap());
+    begin_trace(host, &["trace"], args, "trace", Tracing::is_attached)
+}
+
+fn handshakes(host: &Host, args: &[&str]) -> Option<Tracing> {
+    let sees_packets = |_: &Tracing| {
+        let done = finish(host.command("cat").unwrap().arg("/proc/thread-self/net/packet"));
+        done.stdout.lines().any(|l| l.split_ascii_whitespace().nth(3) == Some("0003"))
+    };
+    begin_trace(host, &["trace", "handshakes"], args, "trace-handshakes", sees_packets)
+}
+
+fn begin_trace(
+    host: &Host,
+    command: &[&str],
+    args: &[&str],
+    schema: &'static str,
+    is_ready: impl Fn(&Tracing) -> bool,
+) -> Option<Tracing> {
+    let mut linger = Command::new(LINGER);
+    linger.args(command).args(["--duration", "1h", "--format", "json"]).args(args);
+    linger.arg("--netns").arg(host.path());
+    linger.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut tracing = Tracing(linger.spawn().unwrap(), schema);
     let start = Instant::now();
-    while !tracing.is_attached() {
+    while !is_ready(&tracing) {
         if let Some(status) = tracing.0.try_wait().unwrap() {
             let mut said = String::new();
             tracing.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -69,7 +84,7 @@ impl Tracing {
         self.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
         assert_eq!((self.0.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
         let report = serde_json::from_str(&said).unwrap();
-        assert_valid(&schema("trace"), &report);
+        assert_valid(&schema(self.1), &report);
         report
     }
 }
@@ -373,6 +388,102 @@ fn without_the_capabilities_it_says_which() {
     for word in ["CAP_BPF", "CAP_PERFMON", "check, states, ports and listeners work without"] {
         assert!(done.stderr.contains(word), "{done:?}");
     }
+}
+
+#[test]
+fn a_path_that_takes_timestamps_out_is_told_from_the_direct_one() {
+    let Some(lab) = lab() else { return };
+    // far serves directly, and is the middlebox on the way to what is behind it.
+    let behind = lab.host("behind");
+    lab.link((&lab.far, "10.78.0.254/24"), (&behind, "10.78.0.2/24"));
+    lab.far.forward().unwrap();
+    lab.near.route("10.78.0.0/24", "10.77.0.2").unwrap();
+    behind.default_route("10.78.0.254").unwrap();
+    let strip = "table inet lab { chain forward { type filter hook forward priority 0; \
+                 tcp flags & syn == syn reset tcp option timestamp; }; };";
+    if !nft(&lab.far, strip) {
+        return;
+    }
+    let _direct = start(&lab.far, server());
+    let through = address("10.78.0.2:80");
+    let _behind = start(&behind, Server { listen: vec![through], ..server() });
+    let Some(at_client) = handshakes(&lab.near, &[]) else { return };
+    let (at_middlebox, at_server) = (handshakes(&lab.far, &[]).unwrap(), handshakes(&behind, &[]).unwrap());
+    let began = Instant::now();
+    run_all(&lab.near, client(40));
+    let _direct_pool = run_all(&lab.near, Client { close: Close::Never, ..client(3) });
+    run_all(&lab.near, Client { targets: vec![through], ..client(30) });
+    let _pool = run_all(&lab.near, Client { targets: vec![through], close: Close::Never, ..client(2) });
+    wait_for_states(&lab.near, &[("time_wait", 70), ("established", 5)]);
+    let (report, middlebox, server) = (at_client.end(), at_middlebox.end(), at_server.end());
+    let is_young = began.elapsed() < YOUNG;
+    for report in [&report, &middlebox, &server] {
+        assert_eq!((&report["lost_packets"], &report["left_out"]), (&0.into(), &0.into()), "{report:#}");
+        assert_eq!(report["unknown"].as_array().unwrap().len(), 0, "{report:#}");
+    }
+    let row = |peer: &str| {
+        let rows = report["peers"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{report:#}");
+        rows.iter().find(|row| row["peer"] == peer).unwrap().clone()
+    };
+    for (peer, closed, live, with, agreement) in
+        [(SERVICE, 40, 3, true, "agreed"), ("10.78.0.2:80", 30, 2, false, "not_granted")]
+    {
+        let row = row(peer);
+        let all = closed + live;
+        let had = |n: u64| if with { n } else { 0 };
+        assert_eq!(row["timestamps"], agreement, "{row:#}");
+        assert_eq!((&row["role"], &row["sack"]), (&"connect".into(), &"agreed".into()), "{row:#}");
+        assert_eq!((&row["offered"]["packets"], &row["offered"]["timestamps"]), (&all.into(), &all.into()));
+        assert_eq!(
+            (&row["granted"]["packets"], &row["granted"]["timestamps"]),
+            (&all.into(), &had(all).into())
+        );
+        assert_eq!(row["granted"]["least_mss"], 1460, "{row:#}");
+        assert_eq!(
+            (&row["live"]["connections"], &row["live"]["timestamps"]),
+            (&live.into(), &had(live).into())
+        );
+        if is_young {
+            assert_eq!(row["time_wait"], closed, "{row:#}");
+            assert_eq!(row["time_wait_with_timestamps"], had(closed), "{row:#}");
+        }
+    }
+    let [comparison] = &report["comparisons"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!((&comparison["option"], &comparison["role"]), (&"timestamps".into(), &"connect".into()));
+    assert_eq!(comparison["with"], serde_json::json!([SERVICE]));
+    assert_eq!(comparison["without"], serde_json::json!(["10.78.0.2:80"]));
+    // What is forwarded is of neither end.
+    let [row] = &middlebox["peers"].as_array().unwrap()[..] else { panic!("{middlebox:#}") };
+    assert_eq!((&row["role"], &row["peer"]), (&"accept".into(), &"10.77.0.1".into()));
+    assert_eq!((&row["offered"]["packets"], &row["timestamps"]), (&43.into(), &"agreed".into()));
+    // The server sees a client that does not offer.
+    let [row] = &server["peers"].as_array().unwrap()[..] else { panic!("{server:#}") };
+    assert_eq!((&row["listener_port"], &row["offered"]["timestamps"]), (&80.into(), &0.into()));
+    assert_eq!(row["timestamps"], "not_offered", "{row:#}");
+}
+
+#[test]
+fn without_capabilities_live_connections_still_tell_their_options() {
+    let Some(lab) = lab() else { return };
+    if !rustix::process::geteuid().is_root() {
+        assert!(!in_ci(), "not root");
+        println!("SKIPPED: not root");
+        return;
+    }
+    let _server = start(&lab.far, server());
+    let _pool = run_all(&lab.near, Client { close: Close::Never, ..client(4) });
+    let mut command = lab.near.command("setpriv").unwrap();
+    command.args(["--bounding-set=-all", "--inh-caps=-all", LINGER, "trace", "handshakes"]);
+    let done = finish(command.args(["--duration", "100ms", "--format", "json"]));
+    let report = done.json();
+    let unknown = report["unknown"].to_string();
+    for word in ["CAP_NET_RAW", "CAP_BPF"] {
+        assert!(unknown.contains(word), "{unknown}");
+    }
+    let [row] = &report["peers"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!((&row["live"]["timestamps"], &row["timestamps"]), (&4.into(), &"agreed".into()), "{row:#}");
+    assert!(row["time_wait"].is_null(), "{row:#}");
 }
 
 // Parts that other processes play.

@@ -6,18 +6,16 @@ mod layout;
 
 pub use histogram::{Histogram, Lifetimes};
 
-use crate::error::{Error, Kind};
-use crate::sys;
+use crate::error::Error;
+use crate::kernel::{self, absent, map_mut, program};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap};
 use aya::programs::{BtfTracePoint, Iter};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use layout::{Line, RawFlow, RawGroup, RawHeld, RawProcess, line_of, lines_for};
 use linger_model::Addr;
-use linger_netns::{Netns, run_in};
+use linger_netns::Netns;
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::Path;
 use std::time::Duration;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("probe.bpf.o");
@@ -222,20 +220,7 @@ impl Owners {
     /// (`CONFIG_DEBUG_INFO_BTF`) or before Linux 5.12; exhausted without the memory.
     pub fn start(options: &Options) -> Result<Owners, Error> {
         let loading = "load the probe of owners";
-        let missing = sys::missing_capabilities();
-        if !missing.is_empty() {
-            let detail = format!("{} missing", missing.join(" and "));
-            return Err(Error::new(loading, Kind::Denied, detail, "run as root"));
-        }
-        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-            return Err(Error::new(
-                loading,
-                Kind::Unsupported,
-                "/sys/kernel/btf/vmlinux is not there",
-                "the kernel needs CONFIG_DEBUG_INFO_BTF, and /sys to be mounted",
-            ));
-        }
-        let btf = Btf::from_sys_fs().map_err(|e| Error::btf(loading, &e))?;
+        let btf = kernel::types(loading)?;
         let (only, some) = match options.netns.as_deref() {
             None => (0u32, 0u32),
             Some([only]) => (*only as u32, 0),
@@ -289,29 +274,7 @@ impl Owners {
     /// # Errors
     /// When a namespace cannot be entered, or the iterator not be run.
     pub fn time_wait(&mut self, namespaces: &[Netns]) -> Result<BTreeMap<Group, Held>, Error> {
-        let walking = "walk the sockets (iter/tcp)";
-        for ns in namespaces {
-            let iter: &mut Iter = program(&mut self.bpf, "time_wait")?;
-            let link = iter.attach().map_err(|e| Error::program(walking, e))?;
-            let link = iter.take_link(link).map_err(|e| Error::program(walking, e))?;
-            let walked = run_in(ns, || -> Result<(), Error> {
-                // The namespace is that of who makes the iterator (bpf_iter_init_seq_net()).
-                let mut file = link
-                    .into_file()
-                    .map_err(|e| Error::new(walking, Kind::Unsupported, e.to_string(), ""))?;
-                let mut nothing = [0u8; 64];
-                loop {
-                    match file.read(&mut nothing) {
-                        Ok(0) => return Ok(()),
-                        // After a million of sockets the kernel asks to be called again.
-                        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                        Ok(_) => {}
-                        Err(e) => return Err(Error::io(walking, &e)),
-                    }
-                }
-            });
-            walked.map_err(|e| Error::new(walking, Kind::Denied, e.to_string(), "")).flatten()?;
-        }
+        kernel::walk(program(&mut self.bpf, "time_wait")?, namespaces)?;
         let mut held: HashMap<_, RawGroup, RawHeld> = map_mut(&mut self.bpf, "held")?;
         let found: Vec<(RawGroup, RawHeld)> = held.iter().filter_map(Result::ok).collect();
         for (key, _) in &found {
@@ -447,26 +410,6 @@ impl Closers<'_> {
 fn fdinfo(fd: BorrowedFd<'_>, key: &str) -> Option<u64> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     info.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok())
-}
-
-fn absent(name: &str) -> Error {
-    Error::new(format!("find `{name}` in the probe"), Kind::Unsupported, "it is not there", "")
-}
-
-fn map_mut<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<T, Error>
-where
-    T: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
-{
-    let map = bpf.map_mut(name).ok_or_else(|| absent(name))?;
-    T::try_from(map).map_err(|e| Error::map("use the probe's maps", e))
-}
-
-fn program<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
-where
-    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
-{
-    let program = bpf.program_mut(name).ok_or_else(|| absent(name))?;
-    program.try_into().map_err(|e| Error::program("use the probe's programs", e))
 }
 
 fn map_data(map: &aya::maps::Map) -> Option<&MapData> {

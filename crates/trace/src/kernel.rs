@@ -1,0 +1,73 @@
+//! What the probes share: whether they may be loaded, and the walk over the sockets.
+
+use crate::error::{Error, Kind};
+use crate::sys;
+use aya::programs::Iter;
+use aya::{Btf, Ebpf};
+use linger_netns::{Netns, run_in};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// The running kernel's types, by which programs are fitted to it; refused where programs cannot be loaded.
+pub fn types(loading: &str) -> Result<Btf, Error> {
+    let missing = sys::missing_capabilities();
+    if !missing.is_empty() {
+        let detail = format!("{} missing", missing.join(" and "));
+        return Err(Error::new(loading, Kind::Denied, detail, "run as root"));
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(Error::new(
+            loading,
+            Kind::Unsupported,
+            "/sys/kernel/btf/vmlinux is not there",
+            "the kernel needs CONFIG_DEBUG_INFO_BTF, and /sys to be mounted",
+        ));
+    }
+    Btf::from_sys_fs().map_err(|e| Error::btf(loading, &e))
+}
+
+/// Runs a program once for each TCP socket of these namespaces.
+pub fn walk(iter: &mut Iter, namespaces: &[Netns]) -> Result<(), Error> {
+    let walking = "walk the sockets (iter/tcp)";
+    for ns in namespaces {
+        let link = iter.attach().map_err(|e| Error::program(walking, e))?;
+        let link = iter.take_link(link).map_err(|e| Error::program(walking, e))?;
+        let walked = run_in(ns, || -> Result<(), Error> {
+            // The namespace is that of who makes the iterator (bpf_iter_init_seq_net()).
+            let mut file =
+                link.into_file().map_err(|e| Error::new(walking, Kind::Unsupported, e.to_string(), ""))?;
+            let mut nothing = [0u8; 64];
+            loop {
+                match file.read(&mut nothing) {
+                    Ok(0) => return Ok(()),
+                    // After a million of sockets the kernel asks to be called again.
+                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    Ok(_) => {}
+                    Err(e) => return Err(Error::io(walking, &e)),
+                }
+            }
+        });
+        walked.map_err(|e| Error::new(walking, Kind::Denied, e.to_string(), "")).flatten()?;
+    }
+    Ok(())
+}
+
+pub fn absent(name: &str) -> Error {
+    Error::new(format!("find `{name}` in the probe"), Kind::Unsupported, "it is not there", "")
+}
+
+pub fn map_mut<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<T, Error>
+where
+    T: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = bpf.map_mut(name).ok_or_else(|| absent(name))?;
+    T::try_from(map).map_err(|e| Error::map("use the probe's maps", e))
+}
+
+pub fn program<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = bpf.program_mut(name).ok_or_else(|| absent(name))?;
+    program.try_into().map_err(|e| Error::program("use the probe's programs", e))
+}
