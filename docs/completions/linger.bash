@@ -91,6 +91,9 @@ _linger() {
             linger__subcmd__mitigate,syn-limit)
                 cmd="linger__subcmd__mitigate__subcmd__syn__subcmd__limit"
                 ;;
+            linger__subcmd__trace,drops)
+                cmd="linger__subcmd__trace__subcmd__drops"
+                ;;
             linger__subcmd__trace,handshakes)
                 cmd="linger__subcmd__trace__subcmd__handshakes"
                 ;;
@@ -227,7 +230,7 @@ _linger() {
             return 0
             ;;
         linger__subcmd____schema)
-            opts="-h -V --out --color --help --version report reports states ports listeners trace trace-handshakes lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
+            opts="-h -V --out --color --help --version report reports states ports listeners trace trace-handshakes trace-drops lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -919,7 +922,7 @@ _linger() {
             return 0
             ;;
         linger__subcmd__trace)
-            opts="-h -V --duration --by --top --owners --netns --format --color --help --version handshakes"
+            opts="-h -V --duration --by --top --owners --netns --format --color --help --version handshakes drops"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -938,6 +941,40 @@ _linger() {
                     return 0
                     ;;
                 --owners)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__trace__subcmd__drops)
+            opts="-h -V --duration --top --netns --format --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -11,7 +11,7 @@ pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
-pub use trace::{HandshakesArgs, TraceArgs, TraceBy, TraceCommand};
+pub use trace::{DropsArgs, HandshakesArgs, TraceArgs, TraceBy, TraceCommand};
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
     TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
@@ -172,6 +172,8 @@ pub enum SchemaName {
     Trace,
     /// `linger trace handshakes`
     TraceHandshakes,
+    /// `linger trace drops`
+    TraceDrops,
     /// `linger lint`
     Lint,
     /// `linger lab list`

@@ -81,7 +81,7 @@ impl Error {
                     error.detail = format!("{}; the kernel's verifier: {said}", error.detail);
                     // What passed for allowed and is refused by name is not there.
                     error.kind = Kind::Unsupported;
-                    error.hint = "tracing owners needs Linux 5.12 or newer".to_owned();
+                    error.hint = "tracing needs Linux 5.12 or newer".to_owned();
                 }
                 error
             }
@@ -94,7 +94,7 @@ impl Error {
     }
 
     pub(crate) fn btf(operation: &str, error: &BtfError) -> Error {
-        Error::new(operation, Kind::Unsupported, chain(error), "tracing owners needs Linux 5.12 or newer")
+        Error::new(operation, Kind::Unsupported, chain(error), "tracing needs Linux 5.12 or newer")
     }
 }
 

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Kind};
 use crate::sys;
-use aya::programs::Iter;
+use aya::programs::{Iter, ProgramFd};
 use aya::{Btf, Ebpf};
 use linger_netns::{Netns, run_in};
 use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 /// The running kernel's types, by which programs are fitted to it; refused where programs cannot be loaded.
@@ -70,4 +71,15 @@ where
 {
     let program = bpf.program_mut(name).ok_or_else(|| absent(name))?;
     program.try_into().map_err(|e| Error::program("use the probe's programs", e))
+}
+
+/// A figure that the kernel tells of a map or a program.
+pub fn fdinfo(fd: BorrowedFd<'_>, key: &str) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    info.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok())
+}
+
+/// How often a program did not run, since its CPU was at it already.
+pub fn misses(program: &ProgramFd) -> u64 {
+    fdinfo(program.as_fd(), "recursion_misses:").unwrap_or(0)
 }

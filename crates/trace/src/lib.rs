@@ -7,6 +7,7 @@
 //! SIGKILL.
 #![deny(unsafe_code)]
 
+pub mod drops;
 mod error;
 pub mod handshakes;
 mod kernel;

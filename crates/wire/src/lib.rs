@@ -1,6 +1,7 @@
-//! Bytes to types and back: sock_diag, tcp_info, ctnetlink, the packets of a handshake and the texts of /proc. No IO; never panics on any input.
+//! Bytes to types and back: sock_diag, tcp_info, ctnetlink, the packets of a handshake the kernel's types (BTF) and the texts of /proc. No IO; never panics on any input.
 #![forbid(unsafe_code)]
 
+pub mod btf;
 pub mod bytecode;
 pub mod cgroup;
 pub mod ctnetlink;

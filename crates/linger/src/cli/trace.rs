@@ -40,6 +40,28 @@ pub enum TraceCommand {
         after_long_help = HANDSHAKES_EXAMPLES
     )]
     Handshakes(HandshakesArgs),
+    /// Why handshakes fail here: accept queue, request queue, cookies, no listener
+    #[command(
+        after_help = "Examples:\n  linger trace drops\n  linger trace drops --duration 1m --netns all\n\nMore with --help.",
+        after_long_help = DROPS_EXAMPLES
+    )]
+    Drops(DropsArgs),
+}
+
+/// `linger trace drops`
+#[derive(Debug, Args)]
+pub struct DropsArgs {
+    /// For how long; Ctrl-C ends it earlier, with the summary.
+    #[arg(long, default_value = "10s", value_parser = interval, value_name = "TIME")]
+    pub duration: Duration,
+    /// How many ports without a listener to show, those with most packets first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub top: u32,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
 }
 
 /// `linger trace handshakes`
@@ -90,6 +112,7 @@ Examples:
   linger trace --by container --format json | jq '.rows[0]'
   linger trace --by peer                        which peers reset, refuse or close first
   linger trace handshakes                       which peers grant timestamps, and which do not
+  linger trace drops                            which listeners drop handshakes, and why
 
 The kernel counts by itself (eBPF): nothing is sent for a connection, and
 nothing of it is left when the command ends. TIME_WAIT sockets that were there
@@ -113,3 +136,16 @@ leaves the option out.
 New connections are seen on the wire (SYN and SYN-ACK only, picked out by the
 kernel), live ones by tcp_info, those in TIME_WAIT by eBPF. What is missing is
 said: the wire needs CAP_NET_RAW, TIME_WAIT needs CAP_BPF and CAP_PERFMON.";
+
+const DROPS_EXAMPLES: &str = "\
+Examples:
+  linger trace drops                            this namespace, for 10 s
+  linger trace drops --duration 5m --netns all  of every container
+  linger trace drops --format json | jq '.listeners[] | {address, cause, drops}'
+
+What each listener dropped is the kernel's own count; why, follows from what the
+namespace counted meanwhile and from how full its queues were, looked at ten
+times a second. Ports where nobody listens, and SYNs that a firewall dropped,
+are told by the kernel's reasons (tracepoint skb:kfree_skb, eBPF): they need
+CAP_BPF and CAP_PERFMON, and Linux 5.17. Without them the rest is shown, and
+what is missing is said.";

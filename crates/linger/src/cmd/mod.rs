@@ -161,6 +161,7 @@ fn schema_of(format: SchemaName) -> anyhow::Result<String> {
         SchemaName::Ports => schemars::schema_for!(ports::PortsReport),
         SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),
         SchemaName::Trace => schemars::schema_for!(trace::TraceReport),
+        SchemaName::TraceDrops => schemars::schema_for!(trace::drops::DropsReport),
         SchemaName::TraceHandshakes => schemars::schema_for!(trace::handshakes::HandshakesReport),
         SchemaName::Lint => schemars::schema_for!(lint::LintReport),
         SchemaName::LabList => schemars::schema_for!(Vec<lab::list::ListEntry>),

@@ -1,5 +1,6 @@
 //! `linger trace`
 
+pub mod drops;
 pub mod handshakes;
 
 use super::show;
@@ -338,6 +339,7 @@ fn owners_for(time: Duration) -> u32 {
 pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     match &args.command {
         None => owners(args, style),
+        Some(TraceCommand::Drops(args)) => drops::run(args, style),
         Some(TraceCommand::Handshakes(args)) => handshakes::run(args, style),
     }
 }

@@ -15,6 +15,7 @@ pub mod states;
 pub mod style;
 pub mod table;
 pub mod trace;
+pub mod trace_drops;
 pub mod trace_handshakes;
 pub mod tune;
 

@@ -36,6 +36,10 @@ fn handshakes(host: &Host, args: &[&str]) -> Option<Tracing> {
     begin_trace(host, &["trace", "handshakes"], args, "trace-handshakes", sees_packets)
 }
 
+fn drops(host: &Host) -> Option<Tracing> {
+    begin_trace(host, &["trace", "drops"], &[], "trace-drops", Tracing::is_attached)
+}
+
 fn begin_trace(
     host: &Host,
     command: &[&str],
@@ -484,6 +488,128 @@ fn without_capabilities_live_connections_still_tell_their_options() {
     let [row] = &report["peers"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!((&row["live"]["timestamps"], &row["timestamps"]), (&4.into(), &"agreed".into()), "{row:#}");
     assert!(row["time_wait"].is_null(), "{row:#}");
+}
+
+/// The row of the listener at [`SERVICE`].
+fn listener(report: &Value) -> &Value {
+    let rows = report["listeners"].as_array().unwrap();
+    rows.iter().find(|row| row["address"] == SERVICE).unwrap_or_else(|| panic!("{report:#}"))
+}
+
+/// Waits until a counter of a host is so much higher.
+fn wait_for_counter(host: &Host, name: &str, by: u64) {
+    let read = || host.run(linger_collect::counters).unwrap().unwrap().get(name).copied().unwrap_or(0);
+    let from = read();
+    wait_for(name, || read() >= from + by);
+}
+
+#[test]
+fn drops_of_a_full_accept_queue_are_laid_to_it() {
+    let Some(lab) = lab() else { return };
+    let spec = Server { behaviour: Behaviour::NeverAccept, backlog: 8, comm: "hung".into(), ..server() };
+    let hung = start(&lab.far, spec);
+    let knocks = Client { requests: 0, close: Close::Never, connect_timeout_ms: Some(300), ..load(50.0) };
+    let _work = begin(&lab.near, knocks);
+    wait_for_counter(&lab.far, "TcpExt.ListenOverflows", 1);
+    let Some(tracing) = drops(&lab.far) else { return };
+    wait_for_counter(&lab.far, "TcpExt.ListenOverflows", 30);
+    let report = tracing.end();
+    let row = listener(&report);
+    assert_eq!((&row["cause"], &row["limit"]), (&"accept_queue".into(), &8.into()), "{report:#}");
+    assert!(row["drops"].as_u64().is_some_and(|n| n > 0), "{row:#}");
+    assert!(row["full"].as_u64().is_some_and(|n| n > 0) && row["most_waiting"] == 9, "{row:#}");
+    assert!(row["process"].as_str().unwrap().starts_with(&named(&hung)), "{row:#}");
+    let counted = &report["counted"][0];
+    assert!(counted["listen_overflows"].as_u64().is_some_and(|n| n > 0), "{counted:#}");
+    assert_eq!(counted["request_queue_full_drops"], 0, "{counted:#}");
+}
+
+#[test]
+fn drops_of_a_full_request_queue_are_told_from_cookies() {
+    let Some(lab) = lab() else { return };
+    let silence = "table inet lab { chain in { type filter hook input priority 0; \
+                   tcp flags & (syn | ack) == syn | ack drop; }; };";
+    if !nft(&lab.near, silence) {
+        return;
+    }
+    let _server = start(&lab.far, Server { backlog: 8, ..server() });
+    let _flood = begin(&lab.near, Client { nonblocking_hold: true, ..load(60.0) });
+    for (cookies, counter, cause) in
+        [("1", "TcpExt.TCPReqQFullDoCookies", "cookies"), ("0", "TcpExt.TCPReqQFullDrop", "request_queue")]
+    {
+        lab.far.sysctl("net.ipv4.tcp_syncookies", cookies).unwrap();
+        wait_for_counter(&lab.far, counter, 1);
+        let Some(tracing) = drops(&lab.far) else { return };
+        wait_for_counter(&lab.far, counter, 40);
+        let report = tracing.end();
+        let row = listener(&report);
+        assert_eq!(row["cause"], cause, "{report:#}");
+        assert_eq!(row["drops"].as_u64().unwrap() > 0, cause == "request_queue", "{row:#}");
+        assert!(row["most_half_open"].as_u64().unwrap() >= 8, "{row:#}");
+        assert_eq!(report["counted"][0]["tcp_syncookies"].to_string(), cookies);
+        assert_eq!(report["counted"][0]["listen_overflows"], 0, "{report:#}");
+    }
+}
+
+#[test]
+fn ports_without_a_listener_and_firewalls_are_told_by_the_kernels_reason() {
+    let Some(lab) = lab() else { return };
+    let firewall = |hook: &str, port: u16| {
+        format!(
+            "table inet lab {{ chain c {{ type filter hook {hook} priority 0; tcp dport {port} drop; }}; }};"
+        )
+    };
+    if !nft(&lab.far, &firewall("input", 81)) || !nft(&lab.near, &firewall("output", 82)) {
+        return;
+    }
+    let _server = start(&lab.far, server());
+    let Some(at_server) = drops(&lab.far) else { return };
+    let at_client = drops(&lab.near).unwrap();
+    let to = |port: u16, n: u64| Client {
+        targets: vec![address(&format!("10.77.0.2:{port}"))],
+        connect_timeout_ms: Some(200),
+        ..client(n)
+    };
+    run_all(&lab.near, client(3));
+    let _refused = run(&lab.near, to(9, 5));
+    let _walls = [run(&lab.near, to(81, 2)), run(&lab.near, to(82, 2))];
+    let (server, client) = (at_server.end(), at_client.end());
+    let packets = |report: &Value, list: &str, endpoint: &str, reason: &str, packet: &str| -> u64 {
+        let rows = report[list].as_array().unwrap();
+        let of =
+            |row: &&Value| row["address"] == endpoint && row["reason"] == reason && row["packet"] == packet;
+        rows.iter().filter(of).map(|row| row["packets"].as_u64().unwrap()).sum()
+    };
+    // A drop in an interrupt, while the CPU counts another, is in `left_out`.
+    let missed = server["left_out"].as_u64().unwrap();
+    let refused = packets(&server, "no_listener", "10.77.0.2:9", "NO_SOCKET", "syn");
+    assert!(refused <= 5 && refused + missed >= 5, "{server:#}");
+    let wall = packets(&server, "elsewhere", "10.77.0.2:81", "NETFILTER_DROP", "syn");
+    assert!(wall + missed >= 2, "{server:#}");
+    assert_eq!((&server["listeners"], &server["quiet_listeners"]), (&serde_json::json!([]), &1.into()));
+    let own = packets(&client, "elsewhere", "10.77.0.2:82", "NETFILTER_DROP", "own_syn");
+    assert!(own + client["left_out"].as_u64().unwrap() >= 2, "{client:#}");
+    // What the one drops is not the other's.
+    assert_eq!(client["no_listener"], serde_json::json!([]), "{client:#}");
+    assert_eq!(packets(&client, "elsewhere", "10.77.0.2:81", "NETFILTER_DROP", "syn"), 0, "{client:#}");
+}
+
+#[test]
+fn without_capabilities_drops_are_still_told_by_listener() {
+    let Some(lab) = lab() else { return };
+    if !rustix::process::geteuid().is_root() {
+        assert!(!in_ci(), "not root");
+        println!("SKIPPED: not root");
+        return;
+    }
+    let _server = start(&lab.far, server());
+    let mut command = lab.far.command("setpriv").unwrap();
+    command.args(["--bounding-set=-all", "--inh-caps=-all", LINGER, "trace", "drops"]);
+    let report = finish(command.args(["--duration", "100ms", "--format", "json"])).json();
+    assert!(report["unknown"].to_string().contains("CAP_BPF"), "{report:#}");
+    // Not known is not none.
+    assert!(report["no_listener"].is_null() && report["elsewhere"].is_null(), "{report:#}");
+    assert_eq!(report["quiet_listeners"], 1, "{report:#}");
 }
 
 // Parts that other processes play.

@@ -129,6 +129,23 @@ struct tcp_timewait_sock {
 	u32 tw_ts_recent_stamp;
 };
 
+struct net_device {
+	possible_net_t nd_net;
+};
+
+struct dst_entry {
+	struct net_device *dev;
+};
+
+struct sk_buff {
+	struct sock *sk;
+	struct net_device *dev;
+	unsigned long _skb_refdst; /* the lowest bit is a flag */
+	unsigned char *head;
+	u16 network_header; /* from head */
+	u16 protocol; /* network order */
+};
+
 struct pid_namespace {
 	struct ns_common ns;
 };

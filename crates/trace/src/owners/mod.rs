@@ -7,7 +7,7 @@ mod layout;
 pub use histogram::{Histogram, Lifetimes};
 
 use crate::error::Error;
-use crate::kernel::{self, absent, map_mut, program};
+use crate::kernel::{self, absent, fdinfo, map_mut, program};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap};
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Ebpf, EbpfLoader};
@@ -15,7 +15,7 @@ use layout::{Line, RawFlow, RawGroup, RawHeld, RawProcess, line_of, lines_for};
 use linger_model::Addr;
 use linger_netns::Netns;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("probe.bpf.o");
@@ -358,7 +358,7 @@ impl Owners {
         let sums = self.per_cpu_sums("lost")?;
         let probe = self.bpf.program("set_state").ok_or_else(|| absent("set_state"))?;
         let fd = probe.fd().map_err(|e| Error::program("read the misses", e))?;
-        let missed = fdinfo(fd.as_fd(), "recursion_misses:").unwrap_or(0);
+        let missed = kernel::misses(fd);
         let at = |i: usize| sums.get(i).copied().unwrap_or(0);
         Ok(Lost {
             owners: at(0),
@@ -404,12 +404,6 @@ impl Closers<'_> {
         let line = self.map.get(&line_of(cookie, self.lines), 0).ok()?;
         self.processes.get(&line.find(cookie)?).copied()
     }
-}
-
-/// A figure that the kernel tells of a map or a program.
-fn fdinfo(fd: BorrowedFd<'_>, key: &str) -> Option<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-    info.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok())
 }
 
 fn map_data(map: &aya::maps::Map) -> Option<&MapData> {
