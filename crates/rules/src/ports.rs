@@ -10,6 +10,7 @@ use linger_model::State;
 use linger_model::aggregate::{PortRange, ProcessIndex, SocketSource, Tuple, TupleStats};
 use linger_model::record::endpoint;
 use linger_model::report::Confidence;
+use linger_model::report::Evidence;
 use linger_model::snapshot::{Gap, GapKind, Kernel, Reading, Snapshot};
 
 const RANGE: &str = "net.ipv4.ip_local_port_range";
@@ -384,6 +385,19 @@ pub(crate) fn made_by(cx: &Context<'_>, table: &SocketTable, tuple: &Tuple, stat
         thousands(made.min(all)),
         thousands(all)
     )
+}
+
+/// What a trace knows of a tuple's TIME_WAIT sockets; nothing without one.
+pub(crate) fn by_trace(table: &SocketTable, tuple: &Tuple, stats: &TupleStats) -> Vec<Evidence> {
+    let Some(makers) = &table.time_wait_makers else { return Vec::new() };
+    let all = u64::from(stats.state(State::TimeWait));
+    let of_it = makers.by.iter().filter(|group| group.key.0 == *tuple);
+    let known = of_it.map(|group| group.at_least()).sum::<u64>().min(all);
+    let figure = |what, n: u64| Evidence::new(what, n as f64, "sockets", "trace (eBPF), joined by cookie");
+    vec![
+        figure("TIME_WAIT sockets whose maker the trace has seen", known),
+        figure("TIME_WAIT sockets from before the trace", all - known),
+    ]
 }
 
 /// `; the live connections there are mostly of haproxy (pid 12)`, where a process is known. More cannot be said of who

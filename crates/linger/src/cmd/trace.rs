@@ -4,24 +4,26 @@ pub mod drops;
 pub mod handshakes;
 
 use super::show;
-use super::states::now_us;
+use super::states::{either, incomplete, now_us};
 use crate::cli::{Format, TraceArgs, TraceBy, TraceCommand};
 use crate::diagnose::timestamp;
 use crate::render::style::Style;
 use crate::render::trace::{progress, text};
 use crate::targets;
 use anyhow::Context;
-use linger_collect::{Closers, cgroup_paths_by_id};
-use linger_model::Addr;
+use linger_collect::{Closers, HolderTable, ScanOptions, Walk, WalkError, cgroup_paths_by_id};
+use linger_model::aggregate::{Owners as _, ProcessIndex};
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
-use linger_netns::{Netns, reachable};
+use linger_model::{Addr, State};
+use linger_netns::{Netns, reachable, run_in};
 use linger_trace::owners::{Flow, Group, Held, Histogram, Options, Owners, Process, ProcessId, Role};
 use linger_tune::Signals;
 use linger_wire::cgroup;
+use linger_wire::sock_diag::Extensions;
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,10 @@ pub struct TraceReport {
     pub total: Counts,
     /// TIME_WAIT sockets at the end that nobody is known for: from before the trace, or left out (see `lost`).
     pub time_wait_unknown: u64,
+    /// Sockets whose peer has closed and whose process has not, at the end; those with most sockets first.
+    pub close_wait: Vec<CloseWaitRow>,
+    /// Rows of them not shown.
+    pub other_close_wait: u64,
     /// connect() that failed, by destination; the most failures first.
     pub failed: Vec<FailedRow>,
     /// Destinations with failures that are not shown.
@@ -160,6 +166,27 @@ impl Counts {
     fn is_empty(&self) -> bool {
         *self == Counts::default()
     }
+}
+
+/// Sockets in CLOSE_WAIT of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CloseWaitRow {
+    /// Who holds them; null where nobody has accepted them, or the holder cannot be seen.
+    pub process: Option<String>,
+    /// Address and port listened on of accepted ones, peer address and port of others.
+    pub endpoint: String,
+    /// Inode of the network namespace.
+    pub netns: u64,
+    /// How many.
+    pub sockets: u64,
+    /// Of those, whose peer closed before the trace began, as far as the ages tell.
+    pub before_trace: u64,
+    /// Of those, that wait in an accept queue.
+    pub unaccepted: u64,
+    /// Milliseconds since the peer closed, at least (tcp_info's last_ack_recv): the median; null where it is not known.
+    pub median_ms: Option<u32>,
+    /// The longest.
+    pub longest_ms: Option<u32>,
 }
 
 /// connect() that failed.
@@ -382,6 +409,7 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     let lost = owners.lost()?;
     let (rows, total) = taken.rows(args.by);
     let failed = taken.failed(args.by);
+    let close_wait = close_wait(&namespaces, start, &mut gaps)?;
     let top = args.top as usize;
     let report = TraceReport {
         schema: 1,
@@ -395,6 +423,8 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
         rows: rows.into_iter().take(top).collect(),
         total,
         time_wait_unknown: taken.unknown(),
+        other_close_wait: close_wait.len().saturating_sub(top) as u64,
+        close_wait: close_wait.into_iter().take(top).collect(),
         other_failed: failed.len().saturating_sub(top) as u64,
         failed: failed.into_iter().take(top).collect(),
         lifetimes_closed_here: (&lifetimes.closed_here).into(),
@@ -413,6 +443,60 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     };
     show(args.format, &report, |r| text(r, style))?;
     Ok(0)
+}
+
+/// The sockets in CLOSE_WAIT, which a process holds yet: sock_diag and the descriptors tell whose they are.
+fn close_wait(
+    namespaces: &[Netns],
+    start: Instant,
+    gaps: &mut Vec<String>,
+) -> anyhow::Result<Vec<CloseWaitRow>> {
+    let holders = HolderTable::scan(&ScanOptions { cgroups: true, ..ScanOptions::default() })
+        .map_err(|gap| anyhow::anyhow!("{gap}"))?;
+    type Key = (u64, Option<ProcessIndex>, Addr, u16);
+    let mut ages: BTreeMap<Key, (u64, Vec<Option<u32>>)> = BTreeMap::new();
+    for ns in namespaces {
+        let walked = run_in(ns, || {
+            let mut ports = BTreeSet::new();
+            let listen = Walk { states: State::Listen.bit(), extensions: Extensions::NONE, filter: None };
+            let (first, _) = either(&listen, |s| {
+                ports.insert(s.sport);
+            })?;
+            let waiting = Walk { states: State::CloseWait.bit(), extensions: Extensions::ALL, filter: None };
+            let (second, _) = either(&waiting, |s| {
+                let (addr, port) = if ports.contains(&s.sport) { (s.src, s.sport) } else { (s.dst, s.dport) };
+                let key = (ns.inode(), holders.owner(s), addr, port);
+                let (unaccepted, ages) = ages.entry(key).or_default();
+                *unaccepted += u64::from(s.inode == 0);
+                ages.push(s.info.as_ref().map(|info| info.last_ack_recv_ms));
+            })?;
+            Ok::<_, WalkError>(incomplete(&[first, second]))
+        });
+        gaps.extend(walked.map_err(anyhow::Error::from)?.with_context(|| ns.label())?);
+    }
+    if !ages.is_empty() {
+        gaps.extend(holders.gaps().iter().map(ToString::to_string));
+    }
+    // The kernel's clock for this ticks a hundred times a second at the least.
+    let trace = start.elapsed() + Duration::from_millis(20);
+    let row = |((netns, process, addr, port), (unaccepted, ages)): (Key, (u64, Vec<Option<u32>>))| {
+        let mut known: Vec<u32> = ages.iter().flatten().copied().collect();
+        known.sort_unstable();
+        CloseWaitRow {
+            process: process.and_then(|at| Some(holders.processes().get(at)?.label())),
+            endpoint: endpoint(addr, port),
+            netns,
+            sockets: ages.len() as u64,
+            before_trace: known.iter().filter(|ms| Duration::from_millis(u64::from(**ms)) > trace).count()
+                as u64,
+            unaccepted,
+            median_ms: known.get(known.len() / 2).copied(),
+            longest_ms: known.last().copied(),
+        }
+    };
+    let mut rows: Vec<CloseWaitRow> = ages.into_iter().map(row).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse((row.sockets, row.longest_ms)));
+    Ok(rows)
 }
 
 fn report_netns(ns: &Netns) -> ReportNetns {

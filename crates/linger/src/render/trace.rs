@@ -57,6 +57,15 @@ pub fn text(report: &TraceReport, style: &Style) -> String {
             let _ = writeln!(out, "  {}", faint(&more));
         }
     }
+    if !report.close_wait.is_empty() {
+        let title = "CLOSE_WAIT: the peer has closed, the process has not";
+        let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, title));
+        out.push_str(&close_wait(report, style));
+        if report.other_close_wait > 0 {
+            let more = format!("and {} (--top shows more)", counted(report.other_close_wait, "more row"));
+            let _ = writeln!(out, "  {}", style.paint(Tone::Faint, &more));
+        }
+    }
     if !report.failed.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, "connect() that failed"));
         out.push_str(&failed(&report.failed, style));
@@ -178,6 +187,33 @@ fn cells(report: &TraceReport, row: &TraceRow) -> Vec<Cell> {
         number(counts.time_wait).into(),
         clean(&netns.unwrap_or_default()).into(),
     ]
+}
+
+fn close_wait(report: &TraceReport, style: &Style) -> String {
+    let mut table = Table::new(vec![
+        Column::left("PROCESS").shrinking(),
+        Column::left("WHERE"),
+        Column::right("SOCKETS"),
+        Column::right("BEFORE THE TRACE").expendable(2),
+        Column::right("UNACCEPTED").expendable(3),
+        Column::right("MEDIAN").expendable(1),
+        Column::right("LONGEST"),
+    ]);
+    let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
+    let age = |ms: Option<u32>| ms.map_or_else(|| "?".to_owned(), |ms| time(u64::from(ms) * 1000));
+    for row in &report.close_wait {
+        let nobody = if row.unaccepted > 0 { "(not accepted)" } else { "?" };
+        table.row(vec![
+            clean(row.process.as_deref().unwrap_or(nobody)).into(),
+            row.endpoint.clone().into(),
+            thousands(row.sockets).into(),
+            number(row.before_trace).into(),
+            number(row.unaccepted).into(),
+            age(row.median_ms).into(),
+            age(row.longest_ms).into(),
+        ]);
+    }
+    table.render(style)
 }
 
 fn failed(rows: &[FailedRow], style: &Style) -> String {

@@ -371,6 +371,39 @@ fn check_lays_time_wait_to_who_made_it() {
     let of = |text: &str| text.replace(',', "").parse::<u64>().unwrap();
     let words: Vec<&str> = summary.split("; ").last().unwrap().split(' ').collect();
     assert!(of(words[0]) >= 1 && of(words[0]) + 100 <= of(words[3]), "{summary}");
+    let seen = checked.figure("TW003", "TIME_WAIT sockets whose maker the trace has seen");
+    let before = checked.figure("TW003", "TIME_WAIT sockets from before the trace");
+    assert_eq!((seen, seen + before), (of(words[0]) as f64, of(words[3]) as f64), "{finding:#}");
+}
+
+#[test]
+fn sockets_that_are_not_closed_go_to_who_holds_them() {
+    let Some(lab) = lab() else { return };
+    let leaky = Server { behaviour: Behaviour::NeverClose, comm: "leaky".into(), ..server() };
+    let leaky = start(&lab.far, leaky);
+    let half_closed = |state: &str, n: u64| {
+        let count = || lab.far.tcp_states().unwrap().get(state).copied().unwrap_or(0);
+        wait_for(state, || count() == n);
+    };
+    run_all(&lab.near, client(7));
+    half_closed("close_wait", 7);
+    // The peer's last sign of life is then older than the trace can be.
+    std::thread::sleep(Duration::from_millis(1500));
+    let Some(tracing) = trace(&lab.far, &[]) else { return };
+    let began = Instant::now();
+    run_all(&lab.near, client(4));
+    half_closed("close_wait", 11);
+    let report = tracing.end();
+    let took = began.elapsed();
+    let [row] = &report["close_wait"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert!(row["process"].as_str().unwrap().starts_with(&named(&leaky)), "{row:#}");
+    assert_eq!((&row["sockets"], &row["unaccepted"]), (&11.into(), &0.into()), "{row:#}");
+    assert_eq!(row["endpoint"], SERVICE);
+    assert!(row["longest_ms"].as_u64().unwrap() >= 1500, "{row:#}");
+    // Unless the machine took longer for the trace than the first ones waited for it.
+    if took < Duration::from_secs(1) {
+        assert_eq!(row["before_trace"], 7, "{row:#}");
+    }
 }
 
 #[test]

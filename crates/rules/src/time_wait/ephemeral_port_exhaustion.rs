@@ -1,4 +1,6 @@
-use crate::ports::{PortUse, Ports, ReusePolicy, churner, made_by, percent, socket_source, tuple_label};
+use crate::ports::{
+    PortUse, Ports, ReusePolicy, by_trace, churner, made_by, percent, socket_source, tuple_label,
+};
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
 use linger_model::aggregate::{HolderStats, ProcessIndex, Tuple, TupleStats};
@@ -468,6 +470,7 @@ fn check(cx: &Context<'_>) -> Outcome {
             )
             .why(why(one, &ports))
             .evidence(one.evidence(cx))
+            .evidence(by_trace(table, &one.tuple, one.stats))
             .remedies(match one.shortage {
                 Shortage::TakenBack => Vec::new(),
                 _ => {

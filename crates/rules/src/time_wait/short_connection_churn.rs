@@ -1,7 +1,7 @@
 use super::ephemeral_port_exhaustion::{note_more, pressed, projection_fraction};
 use crate::ports::{
-    Ports, TIME_WAIT_S, churner, made_by, percent, present_rate, present_rate_of_all, socket_source,
-    time_wait_buckets, tuple_label,
+    Ports, TIME_WAIT_S, by_trace, churner, made_by, percent, present_rate, present_rate_of_all,
+    socket_source, time_wait_buckets, tuple_label,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
@@ -158,6 +158,7 @@ fn check(cx: &Context<'_>) -> Outcome {
                 Evidence::new("of those, that connect() can take back", f64::from(used.reusable), "ports", source),
                 Evidence::new("local ports available", f64::from(used.available()), "ports", "sysctl net.ipv4.ip_local_port_range less ip_local_reserved_ports and bound ports"),
             ])
+            .evidence(by_trace(table, tuple, stats))
             .evidence(cx.setting("net.ipv4.tcp_max_tw_buckets"))
             .remedies(cx.client_remedies(churner, Symptom::ShortConnections, tuple.dport, 3, |_| true))
             .remedies(ports_threatened.then(|| {

@@ -1,5 +1,5 @@
 use super::ephemeral_port_exhaustion::{Pressed, Shortage, note_more, pressed};
-use crate::ports::{Ports, ReusePolicy, churner, made_by, percent, socket_source, tuple_label};
+use crate::ports::{Ports, ReusePolicy, by_trace, churner, made_by, percent, socket_source, tuple_label};
 use crate::{Context, FindingExt, Outcome, counted, declare_rule, known};
 use linger_facts::cookbook::Symptom;
 use linger_model::SocketTable;
@@ -161,6 +161,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, p: &Pressed<'_>) -> linger_mod
          ones. tcp_tw_reuse without them has no effect, and every port waits its 60 s.",
     )
     .evidence(evidence)
+    .evidence(by_trace(table, &p.tuple, p.stats))
     .evidence(cx.setting("net.ipv4.tcp_tw_reuse"))
     .evidence(cx.setting("net.ipv4.tcp_timestamps"))
     .remedies(cx.client_remedies(churner(table, &p.tuple, p.stats), Symptom::ShortConnections, p.tuple.dport, 1, |_| true))
