@@ -101,9 +101,12 @@ fn test(workspace: &Workspace, kernels: &[Kernel], release: bool, limit: Duratio
         workspace.build_linger()?
     };
     let facts = build_test(workspace, "running_kernel")?;
+    let e2e = build_test(workspace, "e2e")?;
+    // Where cargo told the tests that it is.
+    let expected = workspace.target.join("debug/linger");
     let (plan, left): (Vec<&Check>, Vec<&Check>) =
         PLAN.iter().partition(|check| check.programs.iter().all(|program| sh::which(program).is_some()));
-    let mut programs = BTreeMap::from([("linger", linger), ("running_kernel", facts)]);
+    let mut programs = BTreeMap::from([("linger", linger), ("running_kernel", facts), ("e2e", e2e)]);
     for program in plan.iter().flat_map(|check| check.programs).chain(&["busybox"]) {
         programs.insert(program, sh::which(program).with_context(|| format!("{program} is missing"))?);
     }
@@ -114,7 +117,7 @@ fn test(workspace: &Workspace, kernels: &[Kernel], release: bool, limit: Duratio
     let runs: Vec<Result<Run>> = std::thread::scope(|scope| {
         let guests: Vec<_> = kernels
             .iter()
-            .map(|kernel| scope.spawn(|| boot(kernel, &programs, &plan, &folder, limit)))
+            .map(|kernel| scope.spawn(|| boot(kernel, &programs, &expected, &plan, &folder, limit)))
             .collect();
         let join = |guest: std::thread::ScopedJoinHandle<'_, _>| {
             guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -200,19 +203,25 @@ fn build_test(workspace: &Workspace, test: &str) -> Result<PathBuf> {
 fn boot(
     kernel: &Kernel,
     programs: &BTreeMap<&str, PathBuf>,
+    linger: &Path,
     plan: &[&Check],
     folder: &Path,
     limit: Duration,
 ) -> Result<Run> {
     let initramfs = folder.join(format!("{}.cpio", kernel.release));
-    let content = initramfs_of(kernel, programs, plan)?;
+    let content = initramfs_of(kernel, programs, linger, plan)?;
     fs::write(&initramfs, content).with_context(|| format!("{}", initramfs.display()))?;
     let console = folder.join(format!("{}.console", kernel.release));
     guest::boot(&kernel.image, &initramfs, &console, limit)
 }
 
 /// The guest's root: programs, their libraries, modules, the plan.
-fn initramfs_of(kernel: &Kernel, programs: &BTreeMap<&str, PathBuf>, plan: &[&Check]) -> Result<Vec<u8>> {
+fn initramfs_of(
+    kernel: &Kernel,
+    programs: &BTreeMap<&str, PathBuf>,
+    linger: &Path,
+    plan: &[&Check],
+) -> Result<Vec<u8>> {
     let mut archive = Archive::new();
     for folder in ["dev", "proc", "sys", "tmp", "run", "root", "sbin", "usr/bin", "usr/sbin"] {
         archive.folder(folder);
@@ -242,7 +251,8 @@ fn initramfs_of(kernel: &Kernel, programs: &BTreeMap<&str, PathBuf>, plan: &[&Ch
         archive.file(&format!("plan/{}", check.name), 0o644, check.command.as_bytes());
         let _ = writeln!(steps, "step {} {}", check.name, check.seconds);
     }
-    archive.file("init", 0o755, INIT.replace("@STEPS@\n", &steps).as_bytes());
+    let linger = linger.to_str().context("the path of the build is no text")?;
+    archive.file("init", 0o755, INIT.replace("@STEPS@\n", &steps).replace("@LINGER@", linger).as_bytes());
     Ok(archive.finish())
 }
 
@@ -254,6 +264,8 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
+# The tests call it there.
+mkdir -p "$(dirname '@LINGER@')" && ln -s /bin/linger '@LINGER@'
 stty -F /dev/ttyS1 raw
 ip link set lo up
 # The kernel loads no module on its own.

@@ -230,6 +230,20 @@ END
         },
         ..PLAIN
     },
+    // Who made TIME_WAIT, which options were granted, why handshakes fail: against what the processes know themselves.
+    Check {
+        name: "trace",
+        seconds: 240,
+        command: "mkdir -p /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit
+            e2e --test-threads=1 --show-output trace::",
+        programs: &["bash", "nft", "setpriv"],
+        expect: |outcome, _| {
+            succeeds(outcome, "")?;
+            ensure!(outcome.stdout.contains("test trace::each_time_wait_socket_goes_to"), "not tried");
+            ensure!(!outcome.stdout.contains("SKIPPED"), "something was skipped");
+            Ok(())
+        },
+    },
     Check {
         name: "lab-myths",
         seconds: 120,
