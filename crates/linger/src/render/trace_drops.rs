@@ -87,7 +87,11 @@ const CAUSES: [(Cause, &str); 5] = [
     (Cause::RequestQueue, "request queue: full of half-open requests, and tcp_syncookies is 0."),
     (Cause::Either, "either queue: both were full, and the kernel does not count them apart for a listener."),
     (Cause::Cookies, "cookies: the request queue was full, and cookies stood in; nothing is lost."),
-    (Cause::Other, "other: neither queue was full; packets that are no handshake (a scan), or no memory."),
+    (
+        Cause::Other,
+        "other: neither queue was full; SYNs sent again while the first waits half-open, packets that are no \
+         handshake (a scan), or no memory.",
+    ),
 ];
 
 fn name(report: &DropsReport, inode: u64) -> String {

@@ -69,7 +69,8 @@ pub enum Cause {
     Either,
     /// The request queue was full, and cookies stood in: nothing is lost.
     Cookies,
-    /// Neither queue was full: invalid packets to the port (a scan), or no memory.
+    /// Neither queue was full: SYNs that were sent again while the first waits half-open, packets that are no handshake (a
+    /// scan), or no memory.
     Other,
 }
 
@@ -84,7 +85,8 @@ pub struct ListenerRow {
     pub netns: u64,
     /// Who holds it.
     pub process: Option<String>,
-    /// What it dropped (sk_drops): SYNs, last ACKs, and what is no handshake. Null where that cannot be read.
+    /// What it dropped (sk_drops): SYNs, also those that were sent again for a request that waits, last ACKs, and what is
+    /// no handshake. Null where that cannot be read.
     pub drops: Option<u64>,
     /// Why; null where nothing was dropped.
     pub cause: Option<Cause>,
@@ -455,9 +457,11 @@ fn cause(watched: &Watched, counted: &Counted) -> Option<Cause> {
     let limit = watched.socket.wqueue;
     // More than the limit are kept from 5.4 on, as many before.
     let requests_full = limit > 0 && watched.most_half_open >= limit;
-    if watched.dropped().unwrap_or(0) == 0 {
+    let dropped = watched.dropped().unwrap_or(0) > 0;
+    // sk_drops alone also counts a SYN that is sent again while its request waits half-open: nothing was refused.
+    if !dropped || counted.listen_drops == Some(0) {
         let cookies = requests_full && moved(counted.request_queue_full_cookies);
-        return cookies.then_some(Cause::Cookies);
+        return cookies.then_some(Cause::Cookies).or(dropped.then_some(Cause::Other));
     }
     Some(match (moved(counted.listen_overflows), moved(counted.request_queue_full_drops)) {
         (true, false) => Cause::AcceptQueue,
@@ -528,5 +532,9 @@ mod tests {
             let found = cause(&watched(waiting, half_open, drops), &counted(overflows, requests, cookies));
             assert_eq!(found, expected, "{waiting} {half_open} {drops} {moved:?}");
         }
+        // SYNs that are sent again while cookies stand in.
+        let nothing = Counted { listen_drops: Some(0), ..counted(0, 0, 5) };
+        assert_eq!(cause(&watched(0, 9, 4), &nothing), Some(Cause::Cookies));
+        assert_eq!(cause(&watched(0, 2, 4), &nothing), Some(Cause::Other));
     }
 }
