@@ -114,23 +114,26 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand listeners" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand listeners" -s V -l version -d 'Print version'
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l duration -d 'For how long; Ctrl-C ends it earlier, with the summary' -r
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l by -d 'What to sum up by' -r -f -a "process\t'Process, and where it connects to or listens'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l duration -d 'For how long; Ctrl-C ends it earlier, with the summary' -r
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l by -d 'What to sum up by' -r -f -a "process\t'Process, and where it connects to or listens'
 container\t'Container, systemd unit or cgroup, and where it connects to or listens'
 peer\t'Peer address, and the port connected to or listened on'
 listener\t'Address and port listened on'"
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l top -d 'How many rows of each table to show, the busiest first; the rest is summed' -r
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l owners -d 'How many TIME_WAIT sockets\' owners the kernel may remember at a time, in a table that is there from the start; enough for 10,000 a second if not given' -r
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l format -d 'How to print' -r -f -a "text\t'For a person'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l top -d 'How many rows of each table to show, the busiest first; the rest is summed' -r
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l owners -d 'How many TIME_WAIT sockets\' owners the kernel may remember at a time, in a table that is there from the start; enough for 10,000 a second if not given' -r
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l format -d 'How to print' -r -f -a "text\t'For a person'
 json\t'For a program; the schemas are under docs/schema'"
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -s V -l version -d 'Print version'
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -f -a "handshakes" -d 'Which options peers offer and grant: timestamps, window scaling, SACK, MSS'
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops" -f -a "drops" -d 'Why handshakes fail here: accept queue, request queue, cookies, no listener'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l daemon -d 'Trace every namespace until `linger trace stop`, and let check, states and ports know the owners meanwhile'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -f -a "handshakes" -d 'Which options peers offer and grant: timestamps, window scaling, SACK, MSS'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -f -a "drops" -d 'Why handshakes fail here: accept queue, request queue, cookies, no listener'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -f -a "status" -d 'Whether a trace runs as a daemon'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -f -a "stop" -d 'End the daemon; nothing of it is left in the kernel'
 complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from handshakes" -l duration -d 'For how long; Ctrl-C ends it earlier, with the summary' -r
 complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from handshakes" -l top -d 'How many peers to show, those with most connections first' -r
 complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from handshakes" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
@@ -151,6 +154,18 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from drops" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from drops" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from status" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand trace; and __fish_seen_subcommand_from stop" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand explain" -l format -d 'How to print' -r -f -a "text\t'For a terminal'
 markdown\t'Markdown'
 json\t'JSON'"

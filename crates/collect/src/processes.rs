@@ -52,10 +52,27 @@ pub struct HolderTable {
     /// How /proc hides processes from this reader.
     hidepid: Option<String>,
     hint: &'static str,
+    makers: Option<Makers>,
+}
+
+/// From a connection's cookie to the number of the process that closed it first.
+pub type Closer = Box<dyn Fn(u64) -> Option<u64> + Send + Sync>;
+
+/// Makers of minisockets.
+struct Makers {
+    closer: Closer,
+    places: HashMap<u64, ProcessIndex>,
 }
 
 impl Owners for HolderTable {
+    fn knows_minisockets(&self) -> bool {
+        self.makers.is_some()
+    }
+
     fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
+        if let Some(makers) = self.makers.as_ref().filter(|_| socket.is_minisocket()) {
+            return makers.places.get(&(makers.closer)(socket.cookie)?).copied();
+        }
         if socket.inode == 0 {
             return None;
         }
@@ -111,6 +128,13 @@ impl HolderTable {
         traced.into_iter().map(place).collect()
     }
 
+    /// From now on also says who made minisockets: the processes that a trace has seen, each with its number, and how it
+    /// finds the number.
+    pub fn remember(&mut self, traced: Vec<(u64, Process)>, closer: Closer) {
+        let places = self.include(traced);
+        self.makers = Some(Makers { closer, places });
+    }
+
     /// Nobody.
     pub fn empty() -> HolderTable {
         HolderTable {
@@ -121,6 +145,7 @@ impl HolderTable {
             failed: None,
             hidepid: None,
             hint: "",
+            makers: None,
         }
     }
 

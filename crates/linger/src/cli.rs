@@ -11,7 +11,7 @@ pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
-pub use trace::{DropsArgs, HandshakesArgs, TraceArgs, TraceBy, TraceCommand};
+pub use trace::{DropsArgs, HandshakesArgs, TraceArgs, TraceBy, TraceCommand, TraceStatusArgs};
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
     TuneHereArgs, TuneLogArgs, TunePlanArgs, TuneRecoverArgs, TuneRehearseArgs, TuneRollbackArgs,
@@ -174,6 +174,8 @@ pub enum SchemaName {
     TraceHandshakes,
     /// `linger trace drops`
     TraceDrops,
+    /// `linger trace status`
+    TraceStatus,
     /// `linger lint`
     Lint,
     /// `linger lab list`

@@ -114,7 +114,7 @@ fn denied_hint() -> &'static str {
 const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "mark_precise"];
 
 /// An error with what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -4,7 +4,7 @@
 //! *Architecture invariant:* a probe aggregates in the kernel, in maps whose size is fixed when it is loaded; it never
 //! sends one event per socket (only [`handshakes::Capture`] is given packets, two for a connection). What does not fit
 //! is counted. Programs and maps are held by descriptors alone, so that nothing is left when the process ends, also by
-//! SIGKILL.
+//! SIGKILL; only who asks for it by [`owners::Owners::pin`] leaves maps, never a program.
 #![deny(unsafe_code)]
 
 pub mod drops;

@@ -24,6 +24,9 @@ pub struct TraceArgs {
     /// enough for 10,000 a second if not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1024..=16_777_216), value_name = "N")]
     pub owners: Option<u32>,
+    /// Trace every namespace until `linger trace stop`, and let check, states and ports know the owners meanwhile.
+    #[arg(long, conflicts_with_all = ["duration", "by", "top", "netns", "format"])]
+    pub daemon: bool,
     #[command(flatten)]
     pub netns: NetnsArgs,
     /// How to print.
@@ -46,6 +49,19 @@ pub enum TraceCommand {
         after_long_help = DROPS_EXAMPLES
     )]
     Drops(DropsArgs),
+    /// Whether a trace runs as a daemon
+    #[command(after_help = "Exit status: 0 it runs, 1 it does not.")]
+    Status(TraceStatusArgs),
+    /// End the daemon; nothing of it is left in the kernel
+    Stop,
+}
+
+/// `linger trace status`
+#[derive(Debug, Args)]
+pub struct TraceStatusArgs {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
 }
 
 /// `linger trace drops`
@@ -113,6 +129,10 @@ Examples:
   linger trace --by peer                        which peers reset, refuse or close first
   linger trace handshakes                       which peers grant timestamps, and which do not
   linger trace drops                            which listeners drop handshakes, and why
+
+  linger trace --daemon &                       owners at once in check, states and ports
+  linger states --by process --state time-wait
+  linger trace stop
 
 The kernel counts by itself (eBPF): nothing is sent for a connection, and
 nothing of it is left when the command ends. TIME_WAIT sockets that were there

@@ -2,7 +2,7 @@
 
 use super::{show, sysctl_keys};
 use crate::cli::{CheckArgs, FailOn};
-use crate::cmd::trace::Tracing;
+use crate::cmd::trace::{Tracing, daemon};
 use crate::render::report::{Options, text};
 use crate::render::style::Style;
 use crate::{UNKNOWN, config, diagnose, nearest, targets};
@@ -24,7 +24,15 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     if let Some(Ok(tracing)) = &tracing {
         tracing.wait(args.interval * (args.samples - 1));
     }
-    let closers = tracing.as_ref().and_then(|t| t.as_ref().ok()).map(|t| t as &dyn Closers);
+    let daemon = match tracing {
+        None => daemon::running().transpose(),
+        Some(_) => None,
+    };
+    let closers = match (&tracing, &daemon) {
+        (Some(Ok(tracing)), _) => Some(tracing as &dyn Closers),
+        (_, Some(Ok(daemon))) => Some(daemon as &dyn Closers),
+        _ => None,
+    };
     let taken = sample_traced(&targets.namespaces, args.samples, args.interval, &config, closers);
     let windows: Vec<Window> = taken.into_iter().filter_map(Window::new).collect();
     let mut reports: Vec<Report> = Vec::with_capacity(windows.len());
@@ -39,6 +47,9 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
             .extend(targets.gaps.iter().map(|gap| Unknown { code: String::new(), gap: gap.clone() }));
         if let Some(Err(error)) = &tracing {
             let gap = format!("owners of TIME_WAIT sockets: {error}");
+            first.unknown.push(Unknown { code: String::new(), gap });
+        }
+        if let Some(Err(gap)) = daemon {
             first.unknown.push(Unknown { code: String::new(), gap });
         }
     }

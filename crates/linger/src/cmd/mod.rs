@@ -93,7 +93,8 @@ fn of_each_namespace<T: NetnsReport + Send>(
     text: fn(&T, &Style) -> String,
 ) -> anyhow::Result<u8> {
     let targets = targets::open(netns)?;
-    let holders = HolderTable::scan(&ScanOptions { cgroups: true, limits: false, only_pid: None });
+    let mut holders = HolderTable::scan(&ScanOptions { cgroups: true, limits: false, only_pid: None });
+    let traced = holders.as_mut().ok().and_then(|holders| trace::daemon::remember(holders).err());
     let nobody = HolderTable::empty();
     let mut reports = Vec::new();
     for ns in &targets.namespaces {
@@ -106,6 +107,7 @@ fn of_each_namespace<T: NetnsReport + Send>(
             Ok(holders) => report.gaps().extend(holders.gaps().iter().map(ToString::to_string)),
             Err(gap) => report.gaps().push(gap.to_string()),
         }
+        report.gaps().extend(traced.iter().cloned());
         reports.push(report);
     }
     match (reports.pop(), targets.several) {
@@ -162,6 +164,7 @@ fn schema_of(format: SchemaName) -> anyhow::Result<String> {
         SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),
         SchemaName::Trace => schemars::schema_for!(trace::TraceReport),
         SchemaName::TraceDrops => schemars::schema_for!(trace::drops::DropsReport),
+        SchemaName::TraceStatus => schemars::schema_for!(trace::daemon::StatusReport),
         SchemaName::TraceHandshakes => schemars::schema_for!(trace::handshakes::HandshakesReport),
         SchemaName::Lint => schemars::schema_for!(lint::LintReport),
         SchemaName::LabList => schemars::schema_for!(Vec<lab::list::ListEntry>),

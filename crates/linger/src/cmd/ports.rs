@@ -8,7 +8,7 @@ use crate::filters::{self, Wanted};
 use crate::render::ports::text;
 use crate::render::style::Style;
 use linger_collect::{HolderTable, Walk, port_range, set_times, sysctls};
-use linger_model::aggregate::{Aggregator, Gather, SocketSource, Tuple, TupleStats};
+use linger_model::aggregate::{Aggregator, Gather, ProcessIndex, SocketSource, Tuple, TupleStats};
 use linger_model::groups::Group;
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
@@ -108,6 +108,8 @@ pub struct PortRow {
     pub bound_before_connect_estimate: Option<f64>,
     /// A process with live sockets here.
     pub process: Option<String>,
+    /// The process that made most of those in TIME_WAIT; null where no trace runs as a daemon, or it has not seen it.
+    pub time_wait_process: Option<String>,
 }
 
 impl PortRow {
@@ -205,6 +207,9 @@ fn report(
             for state in State::ALL {
                 states.add_n(state, u64::from(stats.states()[state as usize]));
             }
+            let label = |process: Option<ProcessIndex>| {
+                process.and_then(|at| owners.processes().get(at)).map(|p| p.label())
+            };
             PortRow {
                 src: tuple.src,
                 dst: tuple.dst,
@@ -221,7 +226,8 @@ fn report(
                 time_to_exhaustion_s: usage.time_to_exhaustion_s,
                 second_half_only: usage.second_half_only,
                 bound_before_connect_estimate: usage.prebound_share,
-                process: stats.owner.and_then(|o| owners.processes().get(o)).map(|p| p.label()),
+                process: label(stats.owner),
+                time_wait_process: label(table.maker(&tuple).map(|(process, _)| process)),
             }
         })
         .collect();

@@ -114,7 +114,10 @@ fn count(args: &StatesArgs, wanted: &Wanted, namespaces: &[Netns]) -> anyhow::Re
             limits: false,
             only_pid: if by_holder { None } else { wanted.pid },
         };
-        let holders = HolderTable::scan(&options).map_err(|gap| anyhow::anyhow!("{gap}"))?;
+        let mut holders = HolderTable::scan(&options).map_err(|gap| anyhow::anyhow!("{gap}"))?;
+        if by_holder && let Err(gap) = super::trace::daemon::remember(&mut holders) {
+            unknown.push(gap);
+        }
         // Owners are shown in groupings by them alone; of one process, the filter has made sure.
         if by_holder {
             unknown.extend(holders.gaps().iter().map(ToString::to_string));

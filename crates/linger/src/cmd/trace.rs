@@ -1,5 +1,6 @@
 //! `linger trace`
 
+pub mod daemon;
 pub mod drops;
 pub mod handshakes;
 
@@ -324,28 +325,35 @@ impl Tracing {
     }
 }
 
+/// Processes as the collector has them, with their numbers.
+fn known(
+    seen: BTreeMap<ProcessId, Process>,
+    cgroups: &BTreeMap<u64, String>,
+) -> Vec<(u64, linger_model::snapshot::Process)> {
+    let process = |(id, process): (ProcessId, Process)| {
+        let cgroup = cgroups.get(&process.cgroup).cloned();
+        let process = linger_model::snapshot::Process {
+            pid: process.pid.unwrap_or(id.tgid()),
+            comm: process.comm,
+            exe: None,
+            cmdline: None,
+            container: cgroup.as_deref().and_then(cgroup::container),
+            cgroup,
+            netns: None,
+            fds: 0,
+            fd_limit: None,
+            sockets: 0,
+            closed_tcp: 0,
+            closed_tcp_lasting: 0,
+        };
+        (id.number(), process)
+    };
+    seen.into_iter().map(process).collect()
+}
+
 impl Closers for Tracing {
     fn processes(&self) -> Vec<(u64, linger_model::snapshot::Process)> {
-        let seen = self.owners.processes().unwrap_or_default();
-        let process = |(id, process): (ProcessId, Process)| {
-            let cgroup = self.cgroups.get(&process.cgroup).cloned();
-            let process = linger_model::snapshot::Process {
-                pid: process.pid.unwrap_or(id.tgid()),
-                comm: process.comm,
-                exe: None,
-                cmdline: None,
-                container: cgroup.as_deref().and_then(cgroup::container),
-                cgroup,
-                netns: None,
-                fds: 0,
-                fd_limit: None,
-                sockets: 0,
-                closed_tcp: 0,
-                closed_tcp_lasting: 0,
-            };
-            (id.number(), process)
-        };
-        seen.into_iter().map(process).collect()
+        known(self.owners.processes().unwrap_or_default(), &self.cgroups)
     }
 
     fn lookup(&self) -> Box<dyn Fn(u64) -> Option<u64> + Sync + '_> {
@@ -365,7 +373,10 @@ fn owners_for(time: Duration) -> u32 {
 /// Traces and prints.
 pub fn run(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     match &args.command {
+        None if args.daemon => daemon::run(args),
         None => owners(args, style),
+        Some(TraceCommand::Status(args)) => daemon::status(args, style),
+        Some(TraceCommand::Stop) => daemon::stop(),
         Some(TraceCommand::Drops(args)) => drops::run(args, style),
         Some(TraceCommand::Handshakes(args)) => handshakes::run(args, style),
     }

@@ -17,6 +17,7 @@ pub mod table;
 pub mod trace;
 pub mod trace_drops;
 pub mod trace_handshakes;
+pub mod trace_status;
 pub mod tune;
 
 use std::fmt::Write;

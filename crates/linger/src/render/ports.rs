@@ -59,7 +59,7 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
             tone.map_or_else(|| full.clone().into(), |tone| Cell::toned(full.clone(), tone)),
             row.new_per_s.map_or_else(|| "?".to_owned(), |r| format!("{r:.1}")).into(),
             row.time_to_exhaustion_s.map_or_else(String::new, duration).into(),
-            clean(row.process.as_deref().unwrap_or("")).into(),
+            clean(&who(row)).into(),
         ]);
     }
     out.push('\n');
@@ -93,6 +93,15 @@ pub fn text(report: &PortsReport, style: &Style) -> String {
         let _ = writeln!(out, "  {}", super::wrap(&clean(gap), style.prose(), 2, 2));
     }
     out
+}
+
+/// Who holds live ones, and who made those in TIME_WAIT where that is another and known.
+fn who(row: &PortRow) -> String {
+    match (&row.process, &row.time_wait_process) {
+        (Some(holder), Some(maker)) if holder != maker => format!("{holder}; TIME_WAIT: {maker}"),
+        (Some(process), _) | (None, Some(process)) => process.clone(),
+        (None, None) => String::new(),
+    }
 }
 
 fn note(row: &PortRow) -> String {

@@ -376,6 +376,129 @@ fn check_lays_time_wait_to_who_made_it() {
     assert_eq!((seen, seen + before), (of(words[0]) as f64, of(words[3]) as f64), "{finding:#}");
 }
 
+/// A mount namespace with a BPF file system and a /run of its own.
+struct Mounts(Child);
+
+impl Mounts {
+    fn new() -> Option<Mounts> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(!in_ci(), "not root");
+            println!("SKIPPED: not root");
+            return None;
+        }
+        let mounts = "mount -t tmpfs run /run && mount -t bpf bpf /sys/fs/bpf && echo mounted && exec cat";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", mounts]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut mounts = Mounts(command.spawn().unwrap());
+        let mut said = [0; 8];
+        mounts.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"mounted\n");
+        Some(mounts)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-m", "-t"]).arg(self.0.id().to_string()).arg(program);
+        command
+    }
+
+    fn linger(&self, args: &[&str]) -> Done {
+        finish(self.command(LINGER).args(args))
+    }
+
+    fn pins(&self) -> String {
+        finish(self.command("ls").arg("/sys/fs/bpf")).stdout
+    }
+
+    /// A daemon that runs; nothing, and a word about it, where nothing can be traced.
+    fn daemon(&self) -> Option<Tracing> {
+        let mut command = self.command(LINGER);
+        command.args(["trace", "--daemon"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut daemon = Tracing(command.spawn().unwrap(), "");
+        let start = Instant::now();
+        while !self.pins().contains("linger") {
+            if let Some(status) = daemon.0.try_wait().unwrap() {
+                let mut said = String::new();
+                daemon.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                assert!(!in_ci() && status.code() == Some(3), "{status}: {said}");
+                println!("SKIPPED: {said}");
+                return None;
+            }
+            assert!(start.elapsed() < PATIENCE, "nothing pinned within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        wait_for("it says that it runs", || self.status().0 == Some(0));
+        Some(daemon)
+    }
+
+    fn status(&self) -> (Option<i32>, Value) {
+        let done = self.linger(&["trace", "status", "--format", "json"]);
+        let report = serde_json::from_str(&done.stdout).unwrap();
+        assert_valid(&schema("trace-status"), &report);
+        (done.status, report)
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_daemon_remembers_owners_for_the_others_and_leaves_nothing() {
+    let Some(lab) = heavy_lab() else { return };
+    let Some(mounts) = Mounts::new() else { return };
+    assert_eq!(mounts.status().0, Some(1));
+    let Some(mut daemon) = mounts.daemon() else { return };
+    let (_, status) = mounts.status();
+    assert_eq!((&status["running"], &status["pid"]), (&true.into(), &daemon.pid().into()), "{status:#}");
+    let second = mounts.linger(&["trace", "--daemon"]);
+    assert_eq!((second.status, second.stdout.as_str()), (Some(3), ""), "{second:?}");
+    assert!(second.stderr.contains(&format!("already (pid {})", daemon.pid())), "{second:?}");
+
+    let _server = start(&lab.far, server());
+    let churner = begin(&lab.near, Client { comm: "churner".into(), ..load(150.0) });
+    attempts(&churner, 600);
+    let near = lab.near.path();
+    let near = near.to_str().unwrap();
+    let on_near = |args: &[&str]| -> Value {
+        let done = mounts.linger(&[args, &["--netns", near, "--format", "json"]].concat());
+        serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"))
+    };
+    let states = on_near(&["states", "--by", "process", "--state", "time-wait"]);
+    let groups = states["groups"]["groups"].as_array().unwrap();
+    assert!(groups[0]["group"].as_str().unwrap().starts_with(&named(&churner)), "{states:#}");
+    let others: u64 = groups[1..].iter().map(|g| g["count"].as_u64().unwrap()).sum();
+    assert_eq!((groups[0]["count"].as_u64().unwrap() >= 100, others), (true, 0), "{states:#}");
+    let ports = on_near(&["ports"]);
+    let row = &ports["ports"][0];
+    assert!(
+        row["time_wait_process"].as_str().is_some_and(|it| it.starts_with(&named(&churner))),
+        "{ports:#}"
+    );
+    let checked = on_near(&["check", "--select", "TW003"]);
+    let summary = checked["findings"][0]["summary"].as_str().unwrap();
+    assert!(summary.contains(&format!("in TIME_WAIT are from {}", named(&churner))), "{summary}");
+
+    let stopped = mounts.linger(&["trace", "stop"]);
+    assert_eq!((stopped.status, stopped.stderr.as_str()), (Some(0), ""), "{stopped:?}");
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    assert!(!mounts.pins().contains("linger"), "{}", mounts.pins());
+    assert_eq!(mounts.status().0, Some(1));
+
+    let mut killed = mounts.daemon().unwrap();
+    killed.0.kill().unwrap();
+    killed.0.wait().unwrap();
+    let (code, status) = mounts.status();
+    assert_eq!((code, &status["stale"]), (Some(1), &true.into()), "{status:#}");
+    let states = on_near(&["states", "--by", "process", "--state", "time-wait"]);
+    assert!(states["unknown"].to_string().contains("linger trace stop"), "{states:#}");
+    assert_eq!(mounts.linger(&["trace", "stop"]).status, Some(0));
+    assert!(!mounts.pins().contains("linger") && mounts.status().1["stale"] == false);
+}
+
 #[test]
 fn sockets_that_are_not_closed_go_to_who_holds_them() {
     let Some(lab) = lab() else { return };

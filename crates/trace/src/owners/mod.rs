@@ -3,8 +3,10 @@
 mod histogram;
 #[expect(unsafe_code, reason = "the maps' entries are plain bytes to the kernel")]
 mod layout;
+mod pinned;
 
 pub use histogram::{Histogram, Lifetimes};
+pub use pinned::{Pins, Remembered};
 
 use crate::error::Error;
 use crate::kernel::{self, absent, fdinfo, map_mut, program};
