@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 const SERIES: [&str; 2] = ["6.1", "6.12"];
-const SECONDS: u64 = 720;
+const SECONDS: u64 = 1200;
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if let Some(lack) = lack() {

@@ -233,7 +233,7 @@ END
     // Who made TIME_WAIT, which options were granted, why handshakes fail: against what the processes know themselves.
     Check {
         name: "trace",
-        seconds: 240,
+        seconds: 600,
         command: "mkdir -p /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit
             e2e --test-threads=1 --show-output trace::",
         programs: &["bash", "nft", "setpriv"],
