@@ -61,6 +61,7 @@ pub fn report(window: &Window, config: &Config, selection: &Selection) -> Report
         verdict,
         states: table.map(|t| t.states),
         source: table.map(|t| t.source),
+        imported: None,
         findings,
         ruled_out,
         unknown,

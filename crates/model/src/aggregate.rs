@@ -78,7 +78,7 @@ pub struct PathStats {
 }
 
 impl PathStats {
-    fn add(&mut self, socket: &SocketRecord, idle_ms: u32, stuck_ms: u32) {
+    fn add(&mut self, socket: &SocketRecord, shown: Shown, idle_ms: u32, stuck_ms: u32) {
         if socket.retransmits > 0 && matches!(socket.timer, Some(t) if t.kind == TimerKind::Retransmit) {
             self.retransmitting += 1;
         }
@@ -95,15 +95,12 @@ impl PathStats {
         if socket.state == State::SynSent {
             return;
         }
-        if info.timestamps() {
-            self.timestamps += 1;
-        } else {
-            self.no_timestamps += 1;
-        }
+        self.timestamps += u32::from(shown.timestamps && info.timestamps());
+        self.no_timestamps += u32::from(shown.timestamps && !info.timestamps());
         self.total_retrans = self.total_retrans.saturating_add(info.total_retrans);
         self.segs_out = self.segs_out.saturating_add(info.segs_out.unwrap_or(0));
         let idle = info.last_data_recv_ms.min(info.last_data_sent_ms).min(info.last_ack_recv_ms) >= idle_ms;
-        if socket.state == State::Established && socket.timer.is_none() && idle {
+        if socket.state == State::Established && shown.timers && socket.timer.is_none() && idle {
             self.idle_unprobed += 1;
         }
     }
@@ -377,11 +374,55 @@ pub enum SocketSource {
     Import,
 }
 
+/// What the source of the sockets shows of them. The kernel shows all; an imported text often leaves something out,
+/// and then its absence says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Every socket of the states that are listed; not so with an address filter, or of one family.
+    pub complete: bool,
+    /// Timers, with retransmissions.
+    pub timers: bool,
+    /// tcp_info.
+    pub tcp_info: bool,
+    /// The options in tcp_info.
+    pub timestamps: bool,
+    /// Inodes, and with them whether anybody holds a socket.
+    pub inodes: bool,
+    /// Queues.
+    pub queues: bool,
+    /// The limits of the accept queues.
+    pub limits: bool,
+    /// Descriptors of the processes, and their limits.
+    pub descriptors: bool,
+}
+
+impl Shown {
+    /// As the kernel shows sockets over sock_diag.
+    pub const ALL: Shown = Shown {
+        complete: true,
+        timers: true,
+        tcp_info: true,
+        timestamps: true,
+        inodes: true,
+        queues: true,
+        limits: true,
+        descriptors: true,
+    };
+}
+
+impl Default for Shown {
+    fn default() -> Shown {
+        Shown::ALL
+    }
+}
+
 /// Everything kept of one pass over the sockets.
 #[derive(Debug, Clone)]
 pub struct SocketTable {
     /// How they were read.
     pub source: SocketSource,
+    /// What the source shows of each. For what was read live, all: what /proc/net/tcp lacks the rules know by its name.
+    pub shown: Shown,
     /// Sockets per state.
     pub states: StateCounts,
     /// Whether TIME_WAIT sockets were walked, or only counted from sockstat.
@@ -510,9 +551,22 @@ impl<'a> Aggregator<'a> {
         listening: &[SocketRecord],
         owners: &'a dyn Owners,
     ) -> Aggregator<'a> {
+        Aggregator::of_shown(source, Shown::ALL, gather, range, listening, owners)
+    }
+
+    /// The same for a source that shows less: what it does not show is not counted as absent.
+    pub fn of_shown(
+        source: SocketSource,
+        shown: Shown,
+        gather: Gather,
+        range: &PortRange,
+        listening: &[SocketRecord],
+        owners: &'a dyn Owners,
+    ) -> Aggregator<'a> {
         let mut aggregator = Aggregator {
             table: SocketTable {
                 source,
+                shown,
                 states: StateCounts::default(),
                 walked_time_wait: true,
                 fin_wait2_mini: 0,
@@ -562,14 +616,14 @@ impl<'a> Aggregator<'a> {
     fn listen(&mut self, socket: &SocketRecord) {
         self.bound.insert(socket.sport);
         let owner = self.owners.owner(socket);
-        let sock_diag = self.table.source != SocketSource::ProcNetTcp;
+        let has_limit = self.table.source != SocketSource::ProcNetTcp && self.table.shown.limits;
         let entry = ListenSocket {
             family: socket.family,
             cookie: socket.cookie,
             inode: socket.inode,
             uid: socket.uid,
             queue: socket.rqueue,
-            limit: sock_diag.then_some(socket.wqueue),
+            limit: has_limit.then_some(socket.wqueue),
             drops: socket.skmem.and_then(|m| m.drops),
             v6only: socket.v6only,
             mptcp: socket.mptcp,
@@ -603,10 +657,12 @@ impl<'a> Aggregator<'a> {
         if state == State::Listen {
             return;
         }
-        let mini = socket.is_minisocket();
+        // Where timers are not shown, a TIME_WAIT socket still is a minisocket, of unknown age.
+        let timed = socket.is_minisocket();
+        let mini = timed || state == State::TimeWait;
         let table = &mut self.table;
         table.states.add(state);
-        let age_ms = (mini && state == State::TimeWait)
+        let age_ms = (timed && state == State::TimeWait)
             .then(|| self.time_wait_ms.saturating_sub(socket.timer.map_or(0, |t| t.expires_ms)));
         if let Some(slot) = age_ms.and_then(|age| table.time_wait_made.get_mut(age as usize / 1000)) {
             *slot += 1;
@@ -617,7 +673,8 @@ impl<'a> Aggregator<'a> {
         if state == State::BoundInactive {
             self.bound.insert(socket.sport);
         }
-        let held = socket.inode != 0;
+        let shown = table.shown;
+        let held = socket.inode != 0 || !shown.inodes;
         let ends = matches!(state, State::FinWait1 | State::FinWait2 | State::LastAck | State::Closing);
         if ends && !held && !mini {
             table.orphans += 1;
@@ -644,7 +701,7 @@ impl<'a> Aggregator<'a> {
                 let client = table.clients.add(socket.dst);
                 client.states[state as usize] += 1;
                 if !mini && state != State::SynRecv {
-                    client.path.add(socket, self.idle_ms, self.stuck_ms);
+                    client.path.add(socket, shown, self.idle_ms, self.stuck_ms);
                     vote(&mut client.owner, &mut client.owner_votes, owner.filter(|_| held));
                 }
             }
@@ -683,7 +740,7 @@ impl<'a> Aggregator<'a> {
             if mini {
                 tick(&mut stats.fin_wait2_mini, state == State::FinWait2);
             } else {
-                stats.path.add(socket, self.idle_ms, self.stuck_ms);
+                stats.path.add(socket, shown, self.idle_ms, self.stuck_ms);
                 tick(&mut stats.syn_retransmitting, state == State::SynSent && socket.retransmits > 0);
                 vote(&mut stats.owner, &mut stats.owner_votes, owner);
             }

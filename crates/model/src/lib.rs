@@ -12,7 +12,7 @@ pub mod snapshot;
 mod state;
 pub mod window;
 
-pub use aggregate::{Aggregator, SocketTable};
+pub use aggregate::{Aggregator, Shown, SocketTable};
 pub use figures::thousands;
 pub use groups::Groups;
 pub use ports::PortRange;

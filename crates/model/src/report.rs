@@ -260,6 +260,49 @@ pub struct ReportNetns {
     pub is_init: Option<bool>,
 }
 
+/// A piece of imported text that was understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImportedPiece {
+    /// The file, or `-` for standard input.
+    pub file: String,
+    /// What it is: `ss`, `netstat -s`, `/proc/net/tcp`, ….
+    pub what: String,
+    /// Its first line.
+    pub first_line: u64,
+    /// Its last line.
+    pub last_line: u64,
+    /// TCP sockets in it.
+    pub sockets: u64,
+    /// Why nothing of it is in the report; empty where it is used.
+    pub unused: String,
+}
+
+/// Lines of imported text that were not understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImportSkipped {
+    /// The file.
+    pub file: String,
+    /// The first of the lines; 0 for the whole file.
+    pub line: u64,
+    /// How that one begins.
+    pub text: String,
+    /// Why.
+    pub reason: String,
+    /// How many lines were skipped for this reason.
+    pub lines: u64,
+}
+
+/// From where a report was imported, and what of it was understood.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Imported {
+    /// The file or folder, as it was named.
+    pub from: String,
+    /// What was understood, in the order of the text.
+    pub pieces: Vec<ImportedPiece>,
+    /// What was not.
+    pub skipped: Vec<ImportSkipped>,
+}
+
 /// One namespace's report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -279,6 +322,9 @@ pub struct Report {
     pub states: Option<StateCounts>,
     /// How the sockets were read: `sock_diag` or `proc_net_tcp`; `null` where they were not.
     pub source: Option<crate::aggregate::SocketSource>,
+    /// From which file or folder, where the sockets are not this host's own of this moment.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub imported: Option<Imported>,
     /// Faults, worst first.
     pub findings: Vec<Finding>,
     /// Faults that were looked for and are not there.

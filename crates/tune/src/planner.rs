@@ -312,6 +312,7 @@ mod tests {
             source: None,
             findings,
             ruled_out: vec![],
+            imported: None,
             unknown: vec![],
             headroom: vec![],
         }
