@@ -1,0 +1,236 @@
+//! What real programs printed of one set of sockets (iproute2 6.1, net-tools 2.10, lsof 4.95, Linux 6.18), and what is
+//! made of it.
+
+use linger_import::{Feed, Imported, Options, Survey};
+use linger_model::State;
+use std::path::PathBuf;
+
+fn output(name: &str) -> Vec<u8> {
+    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/outputs").join(name))
+        .expect("an output")
+}
+
+/// Imports texts under names, in chunks of so many bytes.
+fn import_in(chunk: usize, files: &[(&str, Vec<u8>)]) -> Imported {
+    let options = Options {
+        sysctls: vec![
+            "net.ipv4.ip_local_port_range",
+            "net.ipv4.ip_local_reserved_ports",
+            "net.ipv4.tcp_tw_reuse",
+        ],
+        idle_ms: 7_200_000,
+        stuck_ms: 5000,
+    };
+    let mut survey = Survey::new(options);
+    for (name, text) in files {
+        survey.begin(name);
+        text.chunks(chunk).for_each(|bytes| survey.feed(bytes));
+        survey.end();
+    }
+    let again = |feed: &mut dyn FnMut(Feed<'_>)| -> Result<(), std::convert::Infallible> {
+        for (name, text) in files {
+            feed(Feed::Begin(name));
+            text.chunks(chunk).for_each(|bytes| feed(Feed::Bytes(bytes)));
+            feed(Feed::End);
+        }
+        Ok(())
+    };
+    match survey.finish().run("test", 0, again) {
+        Ok(imported) => imported,
+        Err(never) => match never {},
+    }
+}
+
+fn import(files: &[(&str, Vec<u8>)]) -> Imported {
+    import_in(64 << 10, files)
+}
+
+fn pasted(text: &str) -> Imported {
+    import(&[("-", text.as_bytes().to_vec())])
+}
+
+/// Per state: LISTEN, ESTABLISHED, TIME_WAIT, FIN_WAIT2, CLOSE_WAIT, SYN_SENT; `None` where it is not known.
+fn counts(imported: &Imported) -> [Option<u64>; 6] {
+    let table = imported.snapshot.sockets.as_ref().expect("sockets");
+    [State::Listen, State::Established, State::TimeWait, State::FinWait2, State::CloseWait, State::SynSent]
+        .map(|state| table.states.get(state))
+}
+
+const TRUTH: [Option<u64>; 6] = [Some(3), Some(16), Some(3), Some(2), Some(2), Some(1)];
+
+fn gap(imported: &Imported, what: &str) -> bool {
+    imported.snapshot.gaps.iter().any(|gap| gap.what.contains(what))
+}
+
+#[test]
+fn every_table_tells_the_same_counts() {
+    for name in
+        ["ss-ant", "ss-an", "ss-tanp", "ss-tanpoem", "ss-tanpoemi", "ss-Htna", "ss-O", "ss-wrap", "ss-tuna"]
+    {
+        let imported = import(&[(name, output(name))]);
+        assert_eq!(counts(&imported), TRUTH, "{name}");
+        assert!(imported.account.skipped.is_empty(), "{name}: {:?}", imported.account.skipped);
+    }
+    for name in ["netstat-ant", "netstat-antp", "netstat-antpe"] {
+        let imported = import(&[(name, output(name))]);
+        assert_eq!(counts(&imported), TRUTH, "{name}");
+        assert!(imported.account.skipped.is_empty(), "{name}: {:?}", imported.account.skipped);
+    }
+    let both = import(&[("proc/net/tcp", output("tcp")), ("proc/net/tcp6", output("tcp6"))]);
+    assert_eq!(counts(&both), TRUTH);
+}
+
+#[test]
+fn what_a_table_does_not_list_is_unknown() {
+    // `ss -tan state time-wait` drops the column: without the command nothing is known, with it all.
+    let text = String::from_utf8(output("ss-state")).expect("text");
+    let alone = pasted(&text);
+    assert!(alone.snapshot.sockets.is_err());
+    let skipped = alone.account.skipped.first().expect("skipped");
+    assert!(skipped.reason.contains("paste the command line") && skipped.lines == 3, "{skipped:?}");
+    let with = pasted(&format!("$ ss -tan state time-wait\n{text}"));
+    assert_eq!(counts(&with), [None, None, Some(3), None, None, None]);
+    // `state connected`, by the timers and the states that are there.
+    let connected = import(&[("-", output("ss-statec"))]);
+    assert_eq!(counts(&connected), [None, Some(16), Some(3), Some(2), Some(2), Some(1)]);
+    assert!(gap(&connected, "LISTEN"));
+    let listening = import(&[("-", output("ss-tln"))]);
+    assert_eq!(counts(&listening), [Some(3), None, None, None, None, None]);
+    // lsof lists what a process holds.
+    let held = import(&[("-", output("lsof"))]);
+    assert_eq!(counts(&held), [Some(3), Some(16), None, Some(2), Some(2), Some(1)]);
+    // Half of the addresses.
+    let four = import(&[("proc/net/tcp", output("tcp"))]);
+    assert!(gap(&four, "other address family"));
+    let summary = import(&[("-", output("ss-s"))]);
+    assert_eq!(counts(&summary), [None, None, Some(3), None, None, None]);
+}
+
+#[test]
+fn the_details_of_ss_are_kept() {
+    let imported = import(&[("-", output("ss-tanpoemi"))]);
+    let table = imported.snapshot.sockets.as_ref().expect("sockets");
+    let processes = imported.snapshot.host.processes.as_ref().expect("processes");
+    // Two processes share every socket; the one with the lower pid is named.
+    assert_eq!(processes.list.len(), 1, "{:?}", processes.list);
+    let held = table.holders.get(&Some(0)).expect("a holder");
+    assert_eq!(held.states[State::CloseWait as usize], 2);
+    assert_eq!(held.close_wait.unread, 2);
+    assert_eq!((table.orphans, table.time_wait_made.iter().sum::<u32>()), (0, 3));
+    assert!(table.shown.timers && table.shown.tcp_info && table.shown.timestamps && table.shown.inodes);
+    assert!(table.clients.iter().map(|g| g.value.path.timestamps).sum::<u32>() > 0);
+    let plain = import(&[("-", output("ss-ant"))]);
+    let table = plain.snapshot.sockets.as_ref().expect("sockets");
+    assert!(!table.shown.timers && !table.shown.tcp_info && !table.shown.inodes);
+    assert!(plain.snapshot.host.processes.is_err());
+    assert_eq!(table.listeners.iter().map(|l| l.unaccepted).sum::<u32>(), 0, "nothing tells who accepted");
+}
+
+#[test]
+fn pieces_of_one_text_are_joined() {
+    let mut text = b"[root@web1 ~]# uname -a\nLinux web1 5.10.0-8-amd64 #1 SMP x86_64 GNU/Linux\n".to_vec();
+    for (command, name) in [
+        ("ss -tan", "ss-ant"),
+        ("ss -s", "ss-s"),
+        ("nstat -az", "nstat"),
+        ("netstat -antp", "netstat-antp"),
+        ("lsof -i -n -P", "lsof"),
+        ("conntrack -S", "conntrack-S"),
+        ("conntrack -L", "conntrack-L"),
+    ] {
+        text.extend_from_slice(format!("[root@web1 ~]# {command}\n").as_bytes());
+        text.extend_from_slice(&output(name));
+        text.push(b'\n');
+    }
+    text.extend_from_slice(
+        b"```\nnet.ipv4.ip_local_port_range = 32768\t60999\nnet.ipv4.tcp_tw_reuse = 2\n```\n",
+    );
+    text.extend_from_slice(b"net.netfilter.nf_conntrack_max = 1000\n");
+    let imported = import(&[("-", text.clone())]);
+    assert_eq!(counts(&imported), TRUTH);
+    let snapshot = &imported.snapshot;
+    assert_eq!(snapshot.host.kernel.version, Some((5, 10)));
+    assert_eq!(snapshot.counter("Tcp.RetransSegs").ok(), Some(2));
+    assert_eq!(snapshot.sysctl("net.ipv4.tcp_tw_reuse").ok(), Some("2"));
+    let conntrack = snapshot.conntrack.as_ref().expect("conntrack").as_ref().expect("loaded");
+    assert_eq!((conntrack.count, conntrack.max), (0, 1000));
+    assert!(conntrack.stats.as_ref().is_some_and(|s| s.get("drop") == Some(&0)));
+    // lsof's holders are joined to ss's sockets.
+    let processes = snapshot.host.processes.as_ref().expect("processes");
+    assert_eq!(processes.list.first().map(|p| p.comm.as_str()), Some("python3"));
+    let unused = |what: &str| {
+        let piece = imported.account.pieces.iter().find(|p| p.what == what).expect("a piece");
+        piece.unused.clone()
+    };
+    assert!(unused("ss").is_empty() && unused("netstat").contains("joined"), "{:?}", imported.account);
+    assert!(unused("lsof").contains("joined"));
+    assert!(imported.account.skipped.is_empty(), "{:?}", imported.account.skipped);
+    // However the bytes come, the same is read.
+    for chunk in [1, 7, 4096] {
+        let other = import_in(chunk, &[("-", text.clone())]);
+        assert_eq!((counts(&other), other.account), (TRUTH, imported.account.clone()), "{chunk}");
+    }
+}
+
+#[test]
+fn other_systems_are_refused_in_words() {
+    let mac = "Active Internet connections (including servers)\n\
+        Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)\n\
+        tcp4       0      0  192.168.1.2.52345      17.57.146.20.5223      ESTABLISHED\n";
+    let windows = "\nActive Connections\n\n  Proto  Local Address          Foreign Address        State\n  \
+        TCP    0.0.0.0:135            0.0.0.0:0              LISTENING\n";
+    for (text, name) in [(mac, "macOS"), (windows, "Windows")] {
+        let imported = pasted(text);
+        assert!(imported.snapshot.sockets.is_err());
+        assert!(imported.account.pieces.iter().all(|p| p.unused.contains(name)), "{:?}", imported.account);
+        assert!(imported.account.skipped.is_empty(), "{:?}", imported.account.skipped);
+    }
+}
+
+#[test]
+fn oddities_are_read_or_told_of() {
+    // Old: IPv6 without brackets, `users` without names; folded lines; Windows line ends; a byte order mark.
+    let old = "\u{feff}State      Recv-Q Send-Q        Local Address:Port          Peer Address:Port \r\n\
+        LISTEN     0      128                      :::22                      :::*      users:((\"sshd\",1021,4))\r\n\
+        LISTEN     0      128                       *:22                       *:*      users:((\"sshd\",1021,3))\r\n\
+        ESTAB      0      0              10.0.0.5:22           10.0.0.9:50123\r\n\
+        users:((\"sshd\",2000,3))\r\n\
+        ESTAB      0      0      ::ffff:10.0.0.5:22\r\n   10.0.0.9:50124\r\n\
+        TIME-WAIT  0      0              10.0.0.5:40000         10.0.0.9:443\r\n";
+    let imported = pasted(old);
+    assert_eq!(counts(&imported), [Some(2), Some(2), Some(1), Some(0), Some(0), Some(0)]);
+    assert!(imported.account.skipped.is_empty(), "{:?}", imported.account.skipped);
+    let german = "Aktive Internetverbindungen (Server und stehende Verbindungen)\n\
+        Proto Recv-Q Send-Q Lokale Adresse          Fremdadresse            Status      PID/Programmname\n\
+        tcp        0      0 0.0.0.0:22              0.0.0.0:*               LISTEN      1021/sshd\n\
+        tcp6       0      0 :::22                   :::*                    LISTEN      1021/sshd\n\
+        tcp        0      0 10.0.0.5:22             10.0.0.9:50123          VERBUNDEN   2000/sshd: anna\n\
+        tcp        0      0 10.0.0.5:22             10.0.0.9:50124          GEHEIM      2000/sshd: anna\n";
+    let imported = pasted(german);
+    assert_eq!(counts(&imported)[..2], [Some(2), Some(1)]);
+    assert_eq!(imported.account.skipped.len(), 1);
+    assert_eq!(imported.account.skipped[0].line, 6);
+    let japanese = "稼働中のインターネット接続 (サーバと確立)\n\
+        Proto 受信-Q 送信-Q 内部アドレス            外部アドレス            状態       \n\
+        tcp        0      0 0.0.0.0:22              0.0.0.0:*               LISTEN     \n\
+        tcp        0      0 10.0.0.5:22             10.0.0.9:50123          ESTABLISHED\n";
+    assert_eq!(counts(&pasted(japanese))[..2], [Some(1), Some(1)]);
+    // Names instead of numbers: what is known by name is read, what is not is told of.
+    let names = pasted(
+        "ESTAB 0 0 10.0.0.5:44444 10.0.0.9:https\nESTAB 0 0 10.0.0.5:44445 10.0.0.9:fancy\nESTAB 0 0 web:44446 db:https\n",
+    );
+    assert_eq!(counts(&names)[1], Some(1));
+    assert_eq!(names.account.skipped.len(), 2, "{:?}", names.account);
+    let nothing = pasted("Dear support,\nplease find attached.\n");
+    assert!(nothing.snapshot.sockets.is_err() && nothing.account.pieces.is_empty());
+    assert_eq!(nothing.account.skipped.iter().map(|s| s.lines).sum::<u64>(), 2);
+}
+
+#[test]
+fn another_namespace_is_left_out() {
+    let files =
+        [("ss_-peaonmi", output("ss-tanpoemi")), ("ip_netns_exec_blue_ss_-peaonmi", output("ss-tanpoemi"))];
+    let imported = import(&files);
+    assert_eq!(counts(&imported), TRUTH);
+    assert!(imported.account.pieces[1].unused.contains("another network namespace"));
+}
