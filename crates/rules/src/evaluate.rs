@@ -1,5 +1,6 @@
 //! Runs the rules over a window.
 
+use crate::shown::only_what_is_shown;
 use crate::{Config, Context, Outcome, RULES, Rule, Scope};
 use linger_model::Window;
 
@@ -31,6 +32,9 @@ pub fn evaluate(window: &Window, config: &Config, selection: &Selection) -> Vec<
         .filter(|rule| selection.wants(rule))
         .map(|rule| (rule, (rule.check)(&Context { rule, window, config })))
         .collect();
+    for (rule, outcome) in &mut outcomes {
+        only_what_is_shown(rule.code, window, outcome);
+    }
     leave_out_covered(&mut outcomes);
     outcomes
 }

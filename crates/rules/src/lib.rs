@@ -6,6 +6,7 @@
 mod config;
 mod evaluate;
 mod headroom;
+mod shown;
 #[cfg(test)]
 mod healthy;
 #[cfg(test)]
