@@ -27,6 +27,24 @@ const NEEDS: &[Need] = &[
         why: "the end-to-end tests that compare linger's counts with it",
     },
     Need {
+        program: "netstat",
+        package: "net-tools",
+        steps: &[Step::Test],
+        why: "the end-to-end tests that import its output",
+    },
+    Need {
+        program: "lsof",
+        package: "lsof",
+        steps: &[Step::Test],
+        why: "the end-to-end tests that import its output",
+    },
+    Need {
+        program: "sysctl",
+        package: "procps",
+        steps: &[Step::Test],
+        why: "the end-to-end tests that import its output",
+    },
+    Need {
         program: "nft",
         package: "nftables",
         steps: &[Step::Test, Step::Vm],

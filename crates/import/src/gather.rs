@@ -176,8 +176,14 @@ impl Gathering {
             let mut taker =
                 Taker { pass: &mut pass, names: &mut names, holder: &holder, sums: &mut sums, found: &found };
             if wanted {
+                let mut file = 0;
                 files(&mut |feed| match feed {
-                    Feed::Begin(name) => reader.begin(name),
+                    Feed::Begin(name) => {
+                        reader.begin(name);
+                        // Also where a file reads otherwise than before: the next one's pieces stay its own.
+                        taker.pass.piece = taker.found.pieces.partition_point(|p| p.file < file);
+                        file += 1;
+                    }
                     Feed::Bytes(bytes) => reader.feed(bytes, &mut taker),
                     Feed::End => reader.end(&mut taker),
                 })?;

@@ -10,6 +10,7 @@ mod config;
 mod diagnose;
 mod filters;
 mod group;
+mod import;
 mod nearest;
 mod render;
 mod targets;

@@ -3,22 +3,27 @@
 use super::{show, sysctl_keys};
 use crate::cli::{CheckArgs, FailOn};
 use crate::cmd::trace::{Tracing, daemon};
-use crate::render::report::{Options, text};
+use crate::render::report::{self, text};
 use crate::render::style::Style;
-use crate::{UNKNOWN, config, diagnose, nearest, targets};
+use crate::{UNKNOWN, config, diagnose, import, nearest, targets};
 use anyhow::bail;
 use linger_collect::{Closers, Depth, Sampler, SamplerOptions};
+use linger_import::Options;
 use linger_model::aggregate::Gather;
 use linger_model::report::{Severity, Unknown, Verdict};
 use linger_model::{Report, Snapshot, State, Window};
 use linger_netns::Netns;
 use linger_rules::{Config, RULES, Selection, rule};
+use std::path::Path;
 use std::time::Duration;
 
 /// Takes samples, runs the rules, prints the report.
 pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     let selection = selection(args)?;
     let config = args.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
+    if let Some(from) = &args.from {
+        return imported(args, from, &config, &selection, style);
+    }
     let targets = targets::open(&args.netns)?;
     let tracing = args.trace.map(|time| Tracing::start(&targets.namespaces, time));
     if let Some(Ok(tracing)) = &tracing {
@@ -54,7 +59,7 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
         }
     }
     let normal = |state: State| config.normal_below(state);
-    let options = Options { verbose: args.verbose, one_of_several: targets.several, normal: &normal };
+    let options = report::Options { verbose: args.verbose, one_of_several: targets.several, normal: &normal };
     let status =
         reports.iter().map(|r| status(r, args.fail_on)).max_by_key(|s| severity_of(*s)).unwrap_or(UNKNOWN);
     let shown = if targets.several {
@@ -72,6 +77,34 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
         Err(error) if !crate::reader_left(&error) => Err(error),
         _ => Ok(status),
     }
+}
+
+/// The report of what was read elsewhere.
+fn imported(
+    args: &CheckArgs,
+    from: &Path,
+    config: &Config,
+    selection: &Selection,
+    style: &Style,
+) -> anyhow::Result<u8> {
+    let (idle_ms, stuck_ms) = waits(config);
+    let import = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
+    let Some(window) = Window::new(vec![import.snapshot]) else { return Ok(UNKNOWN) };
+    let mut report = diagnose::report(&window, config, selection);
+    report.imported = Some(import.account);
+    let normal = |state: State| config.normal_below(state);
+    let options = report::Options { verbose: args.verbose, one_of_several: false, normal: &normal };
+    let status = status(&report, args.fail_on);
+    match show(args.format, &report, |report| text(report, style, &options)) {
+        Err(error) if !crate::reader_left(&error) => Err(error),
+        _ => Ok(status),
+    }
+}
+
+/// From when a connection counts as idle, and from when as stuck, milliseconds.
+fn waits(config: &Config) -> (u32, u32) {
+    let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
+    (milliseconds(config.idle_seconds()), milliseconds(config.stuck_ms() / 1000.0))
 }
 
 /// Critical is worse than a warning, a warning than "could not tell", that than OK.
@@ -139,13 +172,9 @@ fn sample_traced(
     config: &Config,
     closers: Option<&dyn Closers>,
 ) -> Vec<Vec<Snapshot>> {
-    let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
-    let mut sampler = Sampler::new(SamplerOptions {
-        gather: Gather::CHECK,
-        sysctls: sysctl_keys(),
-        idle_ms: milliseconds(config.idle_seconds()),
-        stuck_ms: milliseconds(config.stuck_ms() / 1000.0),
-    });
+    let (idle_ms, stuck_ms) = waits(config);
+    let mut sampler =
+        Sampler::new(SamplerOptions { gather: Gather::CHECK, sysctls: sysctl_keys(), idle_ms, stuck_ms });
     let mut taken: Vec<Vec<Snapshot>> = namespaces.iter().map(|_| Vec::new()).collect();
     // Counters are read after the processes, which takes as long as it takes: from there the interval runs, in every
     // namespace, so that no window is shorter than what was asked for.

@@ -34,6 +34,7 @@ pub fn text(report: &Report, style: &Style, options: &Options<'_>) -> String {
     out.push_str(&states(report, style, options));
     findings(&mut out, report, style);
     headroom(&mut out, report, style, calm && !options.verbose);
+    imported(&mut out, report, style, options);
     rest(&mut out, report, style, options);
     out
 }
@@ -58,15 +59,30 @@ fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'
         parts.push("nothing wrong found".to_owned());
     }
     if report.verdict == Verdict::Unknown {
-        parts = vec!["sockets, counters or a rule asked for could not be read".to_owned()];
+        parts = vec![
+            if report.imported.is_some() {
+                "nothing wrong found, and what was imported leaves much open"
+            } else {
+                "sockets, counters or a rule asked for could not be read"
+            }
+            .to_owned(),
+        ];
     }
     let mut pieces = vec![parts.join(", "), counted(total(report), "TCP socket")];
-    if options.one_of_several || report.netns.name.is_some() {
+    if let Some(imported) = &report.imported {
+        pieces.push(format!("from {}", imported.from));
+    } else if options.one_of_several || report.netns.name.is_some() {
         pieces.push(report.netns.name.clone().unwrap_or_else(|| format!("net:[{}]", report.netns.inode)));
     }
-    pieces.push(format!("kernel {}", report.kernel));
+    pieces.push(if report.imported.is_some() && report.kernel == "unknown" {
+        "kernel not known".to_owned()
+    } else {
+        format!("kernel {}", report.kernel)
+    });
     pieces.push(if report.interval_s > 0.0 {
         format!("{} window", super::duration_exact(report.interval_s))
+    } else if report.imported.is_some() {
+        "one moment, so no rates".to_owned()
     } else {
         "one sample, so no rates (--samples 2)".to_owned()
     });
@@ -110,7 +126,14 @@ fn states(report: &Report, style: &Style, options: &Options<'_>) -> String {
         let _ = writeln!(
             out,
             "  {}",
-            style.paint(Tone::Faint, &format!("not listed by this kernel: {}", unlisted.join(", ")))
+            style.paint(
+                Tone::Faint,
+                &format!(
+                    "not listed by {}: {}",
+                    if report.imported.is_some() { "what was imported" } else { "this kernel" },
+                    unlisted.join(", ")
+                )
+            )
         );
     }
     out
@@ -236,6 +259,56 @@ fn headroom(out: &mut String, report: &Report, style: &Style, short: bool) {
     }
     out.push('\n');
     out.push_str(&table.render(style));
+}
+
+/// What was understood of an import, and what was not.
+fn imported(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {
+    const SHOWN: usize = 12;
+    let Some(imported) = &report.imported else { return };
+    let most = if options.verbose { usize::MAX } else { SHOWN };
+    let width = style.prose();
+    let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, "Imported"));
+    let mut line = |text: &str| {
+        let _ = writeln!(out, "  {}", wrap(&clean(text), width, 4, 2));
+    };
+    let several = imported.pieces.iter().any(|p| p.file != imported.from && p.file != "-");
+    for piece in imported.pieces.iter().take(most) {
+        let file = if several { format!("{}, ", piece.file) } else { String::new() };
+        let lines = match piece.last_line {
+            last if last == piece.first_line => format!("line {last}"),
+            last => format!("lines {} to {last}", piece.first_line),
+        };
+        let sockets = match piece.sockets {
+            0 => String::new(),
+            n => format!(", {}", counted(n, "TCP socket")),
+        };
+        let unused = match piece.unused.as_str() {
+            "" => String::new(),
+            why => format!("; not used: {why}"),
+        };
+        line(&format!("{} ({file}{lines}{sockets}){unused}", piece.what));
+    }
+    if imported.pieces.len() > most {
+        line(&format!("and {} more (-v lists them)", imported.pieces.len() - most));
+    }
+    if imported.pieces.is_empty() {
+        line("nothing that is known: give the output of `ss -tanpoemi`, `nstat -az` and `sysctl -a`");
+    }
+    for skipped in imported.skipped.iter().take(most) {
+        let file = if several { format!("{}, ", skipped.file) } else { String::new() };
+        let what = match (skipped.lines, skipped.line) {
+            (0, _) => format!("left out: {}", skipped.file),
+            (1, at) => format!("skipped: {file}line {at}, `{}`", skipped.text),
+            (n, 0) => format!("skipped: {}", counted(n, "line")),
+            (n, at) => {
+                format!("skipped: {}, the first {file}line {at}, `{}`", counted(n, "line"), skipped.text)
+            }
+        };
+        line(&format!("{what}: {}", skipped.reason));
+    }
+    if imported.skipped.len() > most {
+        line(&format!("and {} more kinds of lines (-v lists them)", imported.skipped.len() - most));
+    }
 }
 
 fn rest(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {

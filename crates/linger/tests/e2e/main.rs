@@ -3,6 +3,7 @@
 mod cli;
 mod fallback;
 mod healthy;
+mod import;
 mod lab;
 mod leaks;
 mod limits;

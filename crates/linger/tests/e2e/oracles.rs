@@ -18,7 +18,7 @@ use crate::support::{
 
 /// Both ends of connections, and listeners: held by the test itself.
 #[derive(Default)]
-struct Zoo {
+pub struct Zoo {
     streams: Vec<TcpStream>,
     mptcp: Vec<OwnedFd>,
     listeners: Vec<TcpListener>,
@@ -48,7 +48,7 @@ fn shut(stream: &TcpStream) {
 }
 
 /// Sockets of every state on the two hosts; `None` without nft.
-fn zoo(lab: &Lab) -> Option<Zoo> {
+pub fn zoo(lab: &Lab) -> Option<Zoo> {
     let (near, far) = (&lab.near, &lab.far);
     // What far sends from 83 never ends, and what it answers from 85 never arrives; what goes to 84 is lost.
     let deaf = "table inet lab { chain in { type filter hook input priority 0; \
