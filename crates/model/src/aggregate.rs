@@ -417,7 +417,7 @@ impl Default for Shown {
 }
 
 /// Everything kept of one pass over the sockets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SocketTable {
     /// How they were read.
     pub source: SocketSource,
@@ -430,6 +430,7 @@ pub struct SocketTable {
     /// FIN_WAIT2 sockets that are minisockets.
     pub fin_wait2_mini: u64,
     /// TIME_WAIT sockets made in each of the last 60 seconds, newest first (from their remaining times).
+    #[serde(with = "sixty")]
     pub time_wait_made: [u32; 60],
     /// Outgoing connections by tuple.
     pub tuples: Groups<Tuple, TupleStats>,
@@ -448,8 +449,6 @@ pub struct SocketTable {
     /// TIME_WAIT sockets of ports that nobody listens on and that connect() would not have chosen, by local address and
     /// port: what a server left behind. With the longest remaining time, milliseconds.
     pub left_behind: Groups<(Addr, u16), u32>,
-    /// Who made the outgoing connections in TIME_WAIT, where a trace knows it.
-    pub time_wait_makers: Option<TimeWaitMakers>,
     /// FIN_WAIT1, FIN_WAIT2 (full sockets), LAST_ACK and CLOSING sockets that no process holds.
     pub orphans: u64,
     /// Local ports that a bind() holds and connect() therefore skips, within the range: listeners' and
@@ -467,6 +466,24 @@ pub struct SocketTable {
     pub malformed: u64,
     /// Whether the kernel said that the dump was interrupted by changes (NLM_F_DUMP_INTR).
     pub interrupted: bool,
+    /// Who made the outgoing connections in TIME_WAIT, where a trace knows it.
+    // Last: the first recordings have none.
+    #[serde(default)]
+    pub time_wait_makers: Option<TimeWaitMakers>,
+}
+
+/// serde has no arrays of this length.
+mod sixty {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(made: &[u32; 60], serializer: S) -> Result<S::Ok, S::Error> {
+        made.as_slice().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u32; 60], D::Error> {
+        let made = Vec::<u32>::deserialize(deserializer)?;
+        made.try_into().map_err(|_| serde::de::Error::custom("not sixty seconds"))
+    }
 }
 
 impl SocketTable {
@@ -492,7 +509,7 @@ impl SocketTable {
 }
 
 /// Who made the outgoing connections in TIME_WAIT.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TimeWaitMakers {
     /// Sockets by tuple and process.
     pub by: Groups<(Tuple, ProcessIndex), ()>,

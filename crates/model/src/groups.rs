@@ -3,6 +3,7 @@
 //! an upper bound of each count's error.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
@@ -231,6 +232,79 @@ impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
     }
 }
 
+impl<K: Hash + Eq + Copy, V: Default> Groups<K, V> {
+    /// The same groups under other keys; groups that come to have one key are not joined.
+    pub fn map_keys(self, mut other: impl FnMut(K) -> K) -> Groups<K, V> {
+        let exact = self.is_exact();
+        let entries = self.entries.into_iter().map(|g| Group { key: other(g.key), ..g }).collect();
+        Groups::from_parts(self.capacity, self.total, exact, entries)
+    }
+
+    fn from_parts(capacity: usize, total: u64, exact: bool, entries: Vec<Group<K, V>>) -> Groups<K, V> {
+        let mut groups = Groups::new(capacity.max(entries.len()));
+        (groups.total, groups.entries) = (total, entries);
+        for (slot, group) in groups.entries.iter().enumerate() {
+            let (entries, hasher) = (&groups.entries, &groups.hasher);
+            let hash = hasher.hash_one(group.key);
+            groups.index.insert_unique(hash, slot as u32, |i| hasher.hash_one(entries[*i as usize].key));
+        }
+        if !exact {
+            groups.saving = Some(SpaceSaving::new(&groups.entries));
+        }
+        groups
+    }
+}
+
+/// Groups as they are written: what an index can be made of again is left out.
+#[derive(Serialize)]
+struct Written<'a, K, V> {
+    capacity: usize,
+    total: u64,
+    exact: bool,
+    entries: Vec<(&'a K, &'a V, u32, u32)>,
+}
+
+#[derive(Deserialize)]
+struct Read<K, V> {
+    capacity: usize,
+    total: u64,
+    exact: bool,
+    entries: Vec<(K, V, u32, u32)>,
+}
+
+impl<K: Serialize, V: Serialize> Serialize for Groups<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = self.entries.iter().map(|g| (&g.key, &g.value, g.count, g.error)).collect();
+        let exact = self.saving.is_none();
+        Written { capacity: self.capacity, total: self.total, exact, entries }.serialize(serializer)
+    }
+}
+
+impl<'de, K, V> Deserialize<'de> for Groups<K, V>
+where
+    K: Deserialize<'de> + Hash + Eq + Copy,
+    V: Deserialize<'de> + Default,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Groups<K, V>, D::Error> {
+        let read = Read::<K, V>::deserialize(deserializer)?;
+        let mut sum = 0u64;
+        let mut entries = Vec::with_capacity(read.entries.len());
+        for (key, value, count, error) in read.entries {
+            if error > count {
+                return Err(serde::de::Error::custom("a group's error is larger than its count"));
+            }
+            sum += u64::from(count);
+            entries.push(Group { key, value, count, error });
+        }
+        if sum > u64::from(u32::MAX) {
+            return Err(serde::de::Error::custom("groups of more sockets than a host has"));
+        }
+        // Without an entry, Space-Saving has nothing to replace.
+        let exact = read.exact || entries.is_empty();
+        Ok(Groups::from_parts(read.capacity, read.total, exact, entries))
+    }
+}
+
 impl<K: Hash + Eq + Copy, V: Default> Default for Groups<K, V> {
     fn default() -> Self {
         Groups::new(DEFAULT_CAPACITY)
@@ -287,6 +361,36 @@ mod tests {
         assert_eq!(keys(groups.largest(3)), [0, 1, 2]);
         assert_eq!(keys(groups.largest_of(2, |g| g.key > 4)), [5, 6]);
         assert_eq!((groups.largest(0).len(), groups.largest(usize::MAX).len()), (0, 10));
+    }
+
+    #[test]
+    fn groups_are_the_same_when_they_are_read_again() {
+        for capacity in [4, 100] {
+            let mut groups: Groups<u32, u64> = Groups::new(capacity);
+            for i in 0..50u32 {
+                *groups.add(i % 7) += 1;
+            }
+            let text = serde_json::to_string(&groups).expect("groups are written");
+            let mut again: Groups<u32, u64> = serde_json::from_str(&text).expect("groups are read");
+            let of = |g: &Groups<u32, u64>| {
+                let all: Vec<_> =
+                    g.largest(9).iter().map(|g| (g.key, g.count(), g.error(), g.value)).collect();
+                (all, g.total(), g.is_exact(), g.error_bound())
+            };
+            assert_eq!(of(&again), of(&groups));
+            *groups.add(3) += 1;
+            *again.add(3) += 1;
+            assert_eq!(of(&again).1, of(&groups).1);
+            assert_eq!(again.get(&3).map(|g| g.count()), groups.get(&3).map(|g| g.count()));
+        }
+        assert!(
+            serde_json::from_str::<Groups<u32, u64>>(
+                r#"{"capacity":1,"total":1,"exact":true,"entries":[[1,1,1,2]]}"#
+            )
+            .is_err()
+        );
+        let empty = r#"{"capacity":1,"total":0,"exact":false,"entries":[]}"#;
+        assert!(serde_json::from_str::<Groups<u32, u64>>(empty).expect("groups").is_exact());
     }
 
     #[test]

@@ -89,15 +89,33 @@ impl fmt::Debug for Addr {
     }
 }
 
+/// Text for a person's formats, the 16 bytes for others.
 impl Serialize for Addr {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Addr {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Addr, D::Error> {
-        Ok(IpAddr::deserialize(deserializer)?.into())
+        struct Sixteen;
+        impl serde::de::Visitor<'_> for Sixteen {
+            type Value = Addr;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the 16 bytes of an address")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Addr, E> {
+                bytes.try_into().map(Addr).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+        }
+        if deserializer.is_human_readable() {
+            return Ok(IpAddr::deserialize(deserializer)?.into());
+        }
+        deserializer.deserialize_bytes(Sixteen)
     }
 }
 

@@ -293,7 +293,7 @@ pub struct CgroupMemory {
 }
 
 /// What belongs to the host and not to a namespace.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostSnapshot {
     /// The kernel.
     pub kernel: Kernel,
@@ -312,7 +312,7 @@ pub struct HostSnapshot {
 }
 
 /// One moment of one network namespace.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When, as microseconds since 1970 (UTC).
     pub taken_at_us: i64,
@@ -321,6 +321,7 @@ pub struct Snapshot {
     /// Which namespace.
     pub netns: NetnsId,
     /// The host, shared by the namespaces' snapshots of one moment.
+    #[serde(with = "shared")]
     pub host: Arc<HostSnapshot>,
     /// The sockets.
     pub sockets: Reading<SocketTable>,
@@ -334,6 +335,22 @@ pub struct Snapshot {
     pub conntrack: Reading<Option<Conntrack>>,
     /// What was read in part, or through a fallback.
     pub gaps: Vec<Gap>,
+}
+
+/// What several share is written with each.
+mod shared {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        T::serialize(value, serializer)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl Snapshot {
