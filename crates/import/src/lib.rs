@@ -14,11 +14,14 @@ mod gather;
 mod netstat;
 mod others;
 mod reader;
+pub mod recording;
+mod redact;
 mod ss;
 mod survey;
 mod text;
 
 pub use gather::{Feed, Gathering, Imported};
+pub use redact::Redactor;
 pub use survey::{Options, Survey};
 
 use linger_model::record::Family;
