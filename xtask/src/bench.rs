@@ -15,6 +15,7 @@ use rustix::net::{
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,11 +32,11 @@ pub struct Args {
     /// Write docs/benchmarks.md.
     #[arg(long)]
     write: bool,
-    /// Only these parts: time-wait, groups, close-wait, idle, trace.
+    /// Only these parts: time-wait, groups, close-wait, idle, trace, import.
     only: Vec<String>,
 }
 
-const PARTS: [&str; 5] = ["time-wait", "groups", "close-wait", "idle", "trace"];
+const PARTS: [&str; 6] = ["time-wait", "groups", "close-wait", "idle", "trace", "import"];
 /// From the first socket's birth: half a second is left to the last command.
 const LIFE: Duration = Duration::from_millis(59_000);
 
@@ -117,6 +118,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     }
     if wanted("trace") {
         trace::measure(&mut text, &mut demands)?;
+    }
+    if wanted("import") {
+        import(&linger, &mut text, &mut demands)?;
     }
     let _ = writeln!(text, "## What was demanded\n\n| demand | measured | at most | |\n|---|---|---|---|");
     for d in &demands {
@@ -377,6 +381,61 @@ fn idle(linger: &Path, text: &mut String, demands: &mut Vec<Demand>) -> anyhow::
     if let Some(peak) = series.peaks.get("linger check") {
         let what = "idle: peak memory of `linger check`".to_owned();
         demands.push(Demand { what, value: *peak as f64 / 1024.0, limit: 12.0, unit: " MiB" });
+    }
+    Ok(())
+}
+
+/// Bytes of the text that is imported.
+const IMPORTED: u64 = 1_000_000_000;
+
+/// A large `ss -tan`, as a file: 12 million sockets of 20,000 peers.
+fn import(linger: &Path, text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("ss.txt");
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&path)?);
+    writeln!(file, "State      Recv-Q Send-Q      Local Address:Port        Peer Address:Port Process")?;
+    writeln!(file, "LISTEN     0      511                0.0.0.0:80               0.0.0.0:*           ")?;
+    let states = ["ESTAB", "TIME-WAIT", "TIME-WAIT", "CLOSE-WAIT", "FIN-WAIT-2", "SYN-SENT"];
+    let (mut written, mut i) = (0u64, 0u64);
+    let mut line = String::new();
+    while written < IMPORTED {
+        line.clear();
+        let peer = (i * 7919) % 20_000;
+        let local = format!("10.0.0.1:{}", if i % 2 == 0 { 80 } else { 32_768 + i % 28_000 });
+        let remote = format!(
+            "10.1.{}.{}:{}",
+            peer / 250,
+            peer % 250,
+            if i % 2 == 0 { 1024 + i % 60_000 } else { 443 }
+        );
+        let state = states[(i % 6) as usize];
+        let _ = writeln!(line, "{state:<11}0      0      {local:>23} {remote:>24}       ");
+        file.write_all(line.as_bytes())?;
+        written += line.len() as u64;
+        i += 1;
+    }
+    file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+    eprintln!("{written} bytes, {i} sockets written");
+    let name = path.to_str().context("a path that is text")?;
+    let mut series = Series::default();
+    for _ in 0..3 {
+        // Without counters nothing is called healthy: its status is 3, or that of a finding.
+        let ours = measure(Command::new(linger).args(["check", "--from", name]))?;
+        ensure!(matches!(ours.status, Some(0..=3)) && ours.printed > 0, "ended with {:?}", ours.status);
+        series.add("linger check --from ss.txt", ours.wall, Some(ours.peak_kib));
+        let awk = measure(Command::new("awk").args(["{++s[$1]} END {for (k in s) print k, s[k]}", name]))?;
+        series.add("awk '{++s[$1]} …' ss.txt", awk.wall, Some(awk.peak_kib));
+    }
+    let _ = writeln!(text, "## {written} bytes of `ss -tan`, {i} sockets\n");
+    table(text, &series, "awk '{++s[$1]} …' ss.txt");
+    let gigabytes = written as f64 / 1e9;
+    if let Some(seconds) = series.median("linger check --from ss.txt") {
+        let what = "`linger check --from`: seconds for a GB (150 MB/s)".to_owned();
+        demands.push(Demand { what, value: seconds / gigabytes, limit: 6.67, unit: " s" });
+    }
+    if let Some(peak) = series.peaks.get("linger check --from ss.txt") {
+        let what = "`linger check --from`: peak memory".to_owned();
+        demands.push(Demand { what, value: *peak as f64 / 1024.0, limit: 64.0, unit: " MiB" });
     }
     Ok(())
 }
