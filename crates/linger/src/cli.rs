@@ -76,6 +76,9 @@ pub enum Command {
     /// Say what is wrong with this host's TCP connections, who causes it, why, and what to do
     #[command(after_long_help = CHECK_EXAMPLES, after_help = "Examples:\n  linger check -v\n  linger check --netns all --format json\n\nExit status: 0 OK, 1 warning, 2 critical, 3 could not tell. More with --help.")]
     Check(CheckArgs),
+    /// Record what `check` reads, in a file to look at elsewhere
+    #[command(after_long_help = RECORD_EXAMPLES, after_help = "Examples:\n  linger record -o incident.linger\n  linger check --from incident.linger\n\nMore with --help.")]
+    Record(RecordArgs),
     /// Count sockets per state, or per peer, process, listener, …
     #[command(after_long_help = STATES_EXAMPLES, after_help = "Examples:\n  linger states --by peer --top 10\n  linger states --by process --state close-wait\n\nMore with --help.")]
     States(StatesArgs),
@@ -231,6 +234,18 @@ errors are 3 too.
 It changes nothing. Without root, sockets and counters are read in full, but
 other users' processes stay unnamed; the report says so.";
 
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  linger record -o incident.linger                        a minute, a sample each second
+  linger record --duration 10m --interval 5s -o slow.linger
+  linger record --redact addresses -o to-send.linger      the same address is always behind the same mask
+  linger check --from incident.linger
+  linger check --from incident.linger --between 10s,40s
+
+Each sample is written as soon as it is taken: a recording that was cut short
+opens up to its last whole one. It holds no content of connections, and no
+command lines; without --redact it tells who talks to whom.";
+
 const STATES_EXAMPLES: &str = "\
 Examples:
   linger states                                       count per state
@@ -311,9 +326,12 @@ pub struct CheckArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = interval)]
     pub trace: Option<Duration>,
     /// Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport's
-    /// folder, a copy of /proc/net; - for standard input.
+    /// folder, a copy of /proc/net, a recording of `linger record`; - for standard input.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["netns", "interval", "samples", "trace"])]
     pub from: Option<PathBuf>,
+    /// Of a recording, only from one moment to another, from its beginning: 10s,40s.
+    #[arg(long, value_name = "FROM,TO", requires = "from", value_parser = between)]
+    pub between: Option<(Duration, Duration)>,
     /// Thresholds from this file; `linger config` prints one with every default.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -323,6 +341,37 @@ pub struct CheckArgs {
     /// Also list what was ruled out and what could not be read.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// `linger record`
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Into this file, which must not be there yet.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// For how long, for example 30s or 10m; at most a day.
+    #[arg(long, default_value = "60s", value_parser = span, value_name = "TIME")]
+    pub duration: Duration,
+    /// Time between two samples.
+    #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
+    pub interval: Duration,
+    /// Hide addresses, or also names of processes, containers and namespaces.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub redact: Option<Redact>,
+    /// End before the file has more than so many MiB.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096), value_name = "MIB")]
+    pub max_size: u64,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+}
+
+/// What to hide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Redact {
+    /// Addresses
+    Addresses,
+    /// Addresses, and names of processes, containers, units and namespaces
+    All,
 }
 
 /// Which namespaces.
@@ -482,9 +531,10 @@ pub enum TextFormat {
     Json,
 }
 
-/// `1s`, `500ms`, `2`.
+/// `1s`, `500ms`, `2`: none means seconds.
 fn time(text: &str) -> Option<Duration> {
-    match text.trim().parse::<f64>() {
+    let text = text.trim();
+    match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok()),
     }
@@ -497,9 +547,29 @@ fn role() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(names).try_map(known)
 }
 
+/// What a time looks like, for who wrote another thing.
+const A_TIME: &str = "a time like 500ms, 1s or 2m is expected";
+
+/// `30s`, `10m`: up to a day.
+fn span(text: &str) -> Result<Duration, String> {
+    let duration = time(text).ok_or(A_TIME)?;
+    if duration <= Duration::from_secs(86_400) {
+        Ok(duration)
+    } else {
+        Err("at most a day".to_owned())
+    }
+}
+
+/// `10s,40s`: two moments, the earlier first.
+fn between(text: &str) -> Result<(Duration, Duration), String> {
+    let (from, to) = text.split_once(',').ok_or("two times are expected, like 10s,40s")?;
+    let (from, to) = (time(from).ok_or(A_TIME)?, time(to).ok_or(A_TIME)?);
+    if from < to { Ok((from, to)) } else { Err("the earlier moment comes first, like 10s,40s".to_owned()) }
+}
+
 /// `1s`, `500ms`, `2`: between 50 ms and an hour.
 fn interval(text: &str) -> Result<Duration, String> {
-    let duration = time(text).ok_or("a time like 500ms, 1s or 2m is expected")?;
+    let duration = time(text).ok_or(A_TIME)?;
     if (Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&duration) {
         Ok(duration)
     } else {

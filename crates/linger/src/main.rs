@@ -12,6 +12,7 @@ mod filters;
 mod group;
 mod import;
 mod nearest;
+mod recording;
 mod render;
 mod targets;
 

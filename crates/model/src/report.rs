@@ -267,11 +267,11 @@ pub struct ImportedPiece {
     pub file: String,
     /// What it is: `ss`, `netstat -s`, `/proc/net/tcp`, ….
     pub what: String,
-    /// Its first line.
+    /// Its first line; 0 for a recording.
     pub first_line: u64,
-    /// Its last line.
+    /// Its last line; 0 for a recording.
     pub last_line: u64,
-    /// TCP sockets in it.
+    /// TCP sockets in it; of a recording those of its last sample.
     pub sockets: u64,
     /// Why nothing of it is in the report; empty where it is used.
     pub unused: String,

@@ -5,7 +5,7 @@ use crate::cli::{CheckArgs, FailOn};
 use crate::cmd::trace::{Tracing, daemon};
 use crate::render::report::{self, text};
 use crate::render::style::Style;
-use crate::{UNKNOWN, config, diagnose, import, nearest, targets};
+use crate::{UNKNOWN, config, diagnose, import, nearest, recording, targets};
 use anyhow::bail;
 use linger_collect::{Closers, Depth, Sampler, SamplerOptions};
 use linger_import::Options;
@@ -87,11 +87,18 @@ fn imported(
     selection: &Selection,
     style: &Style,
 ) -> anyhow::Result<u8> {
-    let (idle_ms, stuck_ms) = waits(config);
-    let import = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
-    let Some(window) = Window::new(vec![import.snapshot]) else { return Ok(UNKNOWN) };
+    let (window, account) = if recording::is_one(from) {
+        recording::window(from, args.between)?
+    } else if args.between.is_some() {
+        bail!("--between is for a recording, and {} is none", from.display());
+    } else {
+        let (idle_ms, stuck_ms) = waits(config);
+        let import = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
+        let Some(window) = Window::new(vec![import.snapshot]) else { return Ok(UNKNOWN) };
+        (window, import.account)
+    };
     let mut report = diagnose::report(&window, config, selection);
-    report.imported = Some(import.account);
+    report.imported = Some(account);
     let normal = |state: State| config.normal_below(state);
     let options = report::Options { verbose: args.verbose, one_of_several: false, normal: &normal };
     let status = status(&report, args.fail_on);
@@ -102,7 +109,7 @@ fn imported(
 }
 
 /// From when a connection counts as idle, and from when as stuck, milliseconds.
-fn waits(config: &Config) -> (u32, u32) {
+pub fn waits(config: &Config) -> (u32, u32) {
     let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
     (milliseconds(config.idle_seconds()), milliseconds(config.stuck_ms() / 1000.0))
 }

@@ -8,6 +8,7 @@ pub mod lint_prometheus;
 pub mod listeners;
 pub mod mitigate;
 pub mod ports;
+pub mod record;
 pub mod states;
 pub mod trace;
 pub mod tune;
@@ -29,6 +30,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
     let style = Style::stdout(args.color);
     match args.command {
         Command::Check(args) => check::run(&args, &style),
+        Command::Record(args) => record::run(&args),
         Command::States(args) => states::run(&args, &style),
         Command::Ports(args) => ports::run(&args, &style),
         Command::Listeners(args) => listeners::run(&args, &style),

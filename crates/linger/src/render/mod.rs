@@ -39,6 +39,15 @@ pub fn duration_exact(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
+/// `340 KiB`, `1.2 MiB`.
+pub fn bytes(n: u64) -> String {
+    match n {
+        n if n < 1 << 10 => format!("{n} bytes"),
+        n if n < 1 << 20 => format!("{} KiB", n >> 10),
+        n => format!("{:.1} MiB", n as f64 / f64::from(1 << 20)),
+    }
+}
+
 pub use linger_rules::ports::percent;
 
 /// A figure of evidence: whole numbers with thousands, others with what matters.

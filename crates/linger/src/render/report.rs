@@ -275,12 +275,14 @@ fn imported(out: &mut String, report: &Report, style: &Style, options: &Options<
     for piece in imported.pieces.iter().take(most) {
         let file = if several { format!("{}, ", piece.file) } else { String::new() };
         let lines = match piece.last_line {
+            0 => String::new(),
             last if last == piece.first_line => format!("line {last}"),
             last => format!("lines {} to {last}", piece.first_line),
         };
-        let sockets = match piece.sockets {
-            0 => String::new(),
-            n => format!(", {}", counted(n, "TCP socket")),
+        let sockets = match (piece.sockets, piece.last_line) {
+            (0, _) => String::new(),
+            (n, 0) => counted(n, "TCP socket"),
+            (n, _) => format!(", {}", counted(n, "TCP socket")),
         };
         let unused = match piece.unused.as_str() {
             "" => String::new(),

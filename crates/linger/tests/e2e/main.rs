@@ -14,6 +14,7 @@ mod oracles;
 mod path;
 mod ports;
 mod queues;
+mod record;
 mod rehearse;
 mod support;
 mod trace;

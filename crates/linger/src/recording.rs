@@ -1,0 +1,121 @@
+//! From a recording's file to a window.
+
+use anyhow::{Context, anyhow, bail};
+use linger_import::recording::{End, MAGIC, Redaction, Samples};
+use linger_model::report::{ImportSkipped, Imported, ImportedPiece};
+use linger_model::{Snapshot, Window};
+use linger_rules::counted;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::time::Duration;
+
+/// Whether a file is a recording, by its first bytes.
+pub fn is_one(path: &Path) -> bool {
+    let mut first = [0; 8];
+    path.is_file()
+        && File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
+        && first == *MAGIC
+}
+
+/// Its samples from one moment to another (from its beginning), or all; those in between keep what a trend needs.
+pub fn window(path: &Path, between: Option<(Duration, Duration)>) -> anyhow::Result<(Window, Imported)> {
+    let name = path.display().to_string();
+    let open = || -> anyhow::Result<Samples<BufReader<File>>> {
+        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        Samples::open(BufReader::with_capacity(256 << 10, file)).map_err(|error| anyhow!("{name}: {error}"))
+    };
+    let range = match between {
+        None => (0, usize::MAX),
+        Some((from, to)) => moments(open()?, from, to).with_context(|| name.clone())?,
+    };
+    let mut samples = open()?;
+    let (mut kept, mut at): (Vec<Snapshot>, usize) = (Vec::new(), 0);
+    while let Some(snapshot) = samples.next_sample().with_context(|| format!("cannot read {name}"))? {
+        if at >= range.0 && at <= range.1 {
+            // What was the last until now comes to stand between.
+            if let [_, .., middle] = kept.as_mut_slice() {
+                slim(middle);
+            }
+            kept.push(snapshot);
+        }
+        at += 1;
+    }
+    let (first, count) = (range.0.min(at) + 1, kept.len());
+    let Some(window) = Window::new(kept) else {
+        bail!("{name}: the recording ends before its first whole sample")
+    };
+    let hidden = match samples.about.redaction {
+        Redaction::None => "",
+        Redaction::Addresses => ", addresses hidden",
+        Redaction::All => ", addresses and names hidden",
+    };
+    let which = if count == at {
+        counted(at as u64, "sample")
+    } else {
+        format!("samples {first} to {} of {at}", first + count - 1)
+    };
+    let what = format!("recording of linger {}, {which}{hidden}", samples.about.linger);
+    let sockets = window.last().sockets.as_ref().map_or(0, |table| table.states.total());
+    let piece = ImportedPiece {
+        file: name.clone(),
+        what,
+        first_line: 0,
+        last_line: 0,
+        sockets,
+        unused: String::new(),
+    };
+    let mut skipped = Vec::new();
+    if samples.end() == Some(End::Cut) {
+        skipped.push(ImportSkipped {
+            file: name.clone(),
+            line: 0,
+            text: String::new(),
+            reason: "it breaks off within a sample, or is damaged there: what came before is whole"
+                .to_owned(),
+            lines: 0,
+        });
+    }
+    Ok((window, Imported { from: name, pieces: vec![piece], skipped }))
+}
+
+/// The numbers of the samples nearest to two moments.
+fn moments(
+    mut samples: Samples<BufReader<File>>,
+    from: Duration,
+    to: Duration,
+) -> anyhow::Result<(usize, usize)> {
+    let mut times: Vec<Duration> = Vec::new();
+    while let Some(snapshot) = samples.next_sample()? {
+        times.push(Duration::from_micros(snapshot.monotonic_us));
+    }
+    let (Some(start), Some(end)) = (times.first().copied(), times.last().copied()) else {
+        bail!("the recording ends before its first whole sample");
+    };
+    let length = end.saturating_sub(start);
+    // Half an interval beyond the end is still its last sample.
+    if from > length + Duration::from_secs(1) {
+        bail!(
+            "--between begins at {:.1} s, and the recording is {:.1} s long",
+            from.as_secs_f64(),
+            length.as_secs_f64()
+        );
+    }
+    let nearest = |wanted: Duration| {
+        let distance = |(_, t): &(usize, &Duration)| t.saturating_sub(start).abs_diff(wanted);
+        times.iter().enumerate().min_by_key(distance).map_or(0, |(i, _)| i)
+    };
+    Ok((nearest(from), nearest(to)))
+}
+
+/// Leaves what a trend is read from.
+fn slim(snapshot: &mut Snapshot) {
+    if let Ok(table) = &mut snapshot.sockets {
+        table.slim();
+    }
+    if let Ok(counters) = &mut snapshot.counters {
+        counters.retain(|name, _| name.starts_with("Tcp"));
+    }
+    snapshot.sysctls.clear();
+    snapshot.gaps.clear();
+}
