@@ -206,7 +206,7 @@ pub enum Feed<'a> {
 }
 
 fn is_used(piece: &Piece) -> bool {
-    piece.kind.lists_sockets() && piece.unused.is_none()
+    piece.is_table() && piece.unused.is_none()
 }
 
 fn holder_of(found: &Found, r: &SocketRecord) -> Option<User> {

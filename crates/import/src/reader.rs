@@ -582,6 +582,8 @@ impl Reader {
             (Mode::Ss(Columns { netid: false, state: true }), Kind::Ss)
         } else if netstat::begins_socket(line) {
             (Mode::Netstat, Kind::Netstat)
+        } else if matches!(first, b"tcp4" | b"tcp46") {
+            (Mode::Foreign(Kind::MacNetstat), Kind::MacNetstat)
         } else if others::conntrack_flow(line) {
             (Mode::ConntrackList, Kind::ConntrackList)
         } else if line.starts_with(b"cpu=") {

@@ -54,6 +54,12 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    /// Whether it lists sockets. The kernel's own file that has none says so by its heading; below a program's heading
+    /// the rest may be cut off.
+    pub fn is_table(&self) -> bool {
+        self.kind.lists_sockets() && (self.sockets > 0 || matches!(self.kind, Kind::ProcNetTcp(_)))
+    }
+
     /// States of which it lists every socket, as far as can be told.
     pub fn states(&self) -> States {
         let bound = State::BoundInactive.bit();
@@ -110,14 +116,15 @@ impl Piece {
     /// What it shows of each socket.
     pub fn shown(&self) -> Facts {
         let has = |bit: u8| self.shown & bit != 0;
+        let empty = self.sockets == 0;
         let asked = |f: fn(&Command) -> bool| self.command.as_ref().is_some_and(f);
         Facts {
-            timers: has(shown::TIMERS) || asked(|c| c.timers),
+            timers: has(shown::TIMERS) || empty || asked(|c| c.timers),
             info: has(shown::INFO) || (self.kind == Kind::Ss && asked(|c| c.info)),
             options: has(shown::OPTIONS) || (has(shown::INFO) && (has(shown::TIMERS) || asked(|c| c.timers))),
-            inodes: has(shown::INODES) || (self.kind == Kind::Ss && asked(|c| c.extended)),
+            inodes: has(shown::INODES) || empty || (self.kind == Kind::Ss && asked(|c| c.extended)),
             users: has(shown::USERS),
-            queues: has(shown::QUEUES),
+            queues: has(shown::QUEUES) || empty,
             limits: has(shown::LIMITS),
         }
     }
@@ -282,9 +289,7 @@ impl Survey {
 impl Found {
     /// The best pieces that do not list the same sockets.
     fn choose(&mut self) {
-        let mut order: Vec<usize> = (0..self.pieces.len())
-            .filter(|i| self.pieces[*i].kind.lists_sockets() && self.pieces[*i].sockets > 0)
-            .collect();
+        let mut order: Vec<usize> = (0..self.pieces.len()).filter(|i| self.pieces[*i].is_table()).collect();
         order.sort_by_key(|i| std::cmp::Reverse((self.pieces[*i].rank(), std::cmp::Reverse(*i))));
         let mut taken: Vec<usize> = Vec::new();
         for at in order {
@@ -319,8 +324,7 @@ impl Found {
         for piece in &mut self.pieces {
             if let Some(refusal) = piece.kind.refusal() {
                 piece.unused = Some(refusal.to_owned());
-            } else if piece.kind.lists_sockets() && piece.sockets == 0 {
-                // An empty table is one without sockets, and says so: its heading was there.
+            } else if piece.kind.lists_sockets() && !piece.is_table() {
                 piece.unused = Some("no TCP socket in it".to_owned());
             } else if !piece.kind.lists_sockets() && piece.command.is_some_and(|c| c.elsewhere) {
                 piece.unused = Some("it is of another network namespace".to_owned());
@@ -334,7 +338,7 @@ impl Found {
 
     /// The pieces whose sockets are taken.
     pub fn used(&self) -> impl Iterator<Item = &Piece> {
-        self.pieces.iter().filter(|p| p.kind.lists_sockets() && p.unused.is_none())
+        self.pieces.iter().filter(|p| p.is_table() && p.unused.is_none())
     }
 
     /// What the pieces that are used show, all of them.

@@ -102,6 +102,11 @@ fn what_a_table_does_not_list_is_unknown() {
     // Half of the addresses.
     let four = import(&[("proc/net/tcp", output("tcp"))]);
     assert!(gap(&four, "other address family"));
+    // A host without IPv6 connections has an empty table of them, and that is known.
+    let heading =
+        String::from_utf8(output("tcp6")).expect("text").lines().next().expect("a heading").to_owned();
+    let no_six = import(&[("proc/net/tcp", output("tcp")), ("proc/net/tcp6", heading.into_bytes())]);
+    assert!(!gap(&no_six, "other address family") && no_six.snapshot.sockets.is_ok_and(|t| t.shown.complete));
     let summary = import(&[("-", output("ss-s"))]);
     assert_eq!(counts(&summary), [None, None, Some(3), None, None, None]);
 }
@@ -179,7 +184,8 @@ fn other_systems_are_refused_in_words() {
         tcp4       0      0  192.168.1.2.52345      17.57.146.20.5223      ESTABLISHED\n";
     let windows = "\nActive Connections\n\n  Proto  Local Address          Foreign Address        State\n  \
         TCP    0.0.0.0:135            0.0.0.0:0              LISTENING\n";
-    for (text, name) in [(mac, "macOS"), (windows, "Windows")] {
+    let headless = "tcp4       0      0  192.168.1.2.52345      17.57.146.20.5223      ESTABLISHED\n";
+    for (text, name) in [(mac, "macOS"), (headless, "macOS"), (windows, "Windows")] {
         let imported = pasted(text);
         assert!(imported.snapshot.sockets.is_err());
         assert!(imported.account.pieces.iter().all(|p| p.unused.contains(name)), "{:?}", imported.account);

@@ -123,18 +123,11 @@ fn states(report: &Report, style: &Style, options: &Options<'_>) -> String {
     let unlisted: Vec<_> =
         State::ALL.into_iter().filter(|s| states.get(*s).is_none()).map(State::display).collect();
     if !unlisted.is_empty() {
-        let _ = writeln!(
-            out,
-            "  {}",
-            style.paint(
-                Tone::Faint,
-                &format!(
-                    "not listed by {}: {}",
-                    if report.imported.is_some() { "what was imported" } else { "this kernel" },
-                    unlisted.join(", ")
-                )
-            )
-        );
+        let by = if report.imported.is_some() { "what was imported" } else { "this kernel" };
+        let line = format!("not listed by {by}: {}", unlisted.join(", "));
+        for line in wrap(&line, style.prose(), 2, 2).lines() {
+            let _ = writeln!(out, "  {}", style.paint(Tone::Faint, line.trim_start()));
+        }
     }
     out
 }
