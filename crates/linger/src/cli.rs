@@ -79,6 +79,9 @@ pub enum Command {
     /// Record what `check` reads, in a file to look at elsewhere
     #[command(after_long_help = RECORD_EXAMPLES, after_help = "Examples:\n  linger record -o incident.linger\n  linger check --from incident.linger\n\nMore with --help.")]
     Record(RecordArgs),
+    /// Say what changed between two moments or two hosts, and what that tells
+    #[command(after_help = "Examples:\n  linger diff before.linger after.linger\n  linger diff yesterday.linger now\n  linger diff sosreport-web1/ sosreport-web2/ --format json\n\nRates need a recording on both sides, or now. The exit status is 0 whatever changed, 3 where a side could not be read.")]
+    Diff(DiffArgs),
     /// Count sockets per state, or per peer, process, listener, …
     #[command(after_long_help = STATES_EXAMPLES, after_help = "Examples:\n  linger states --by peer --top 10\n  linger states --by process --state close-wait\n\nMore with --help.")]
     States(StatesArgs),
@@ -165,6 +168,8 @@ pub enum SchemaName {
     Report,
     /// `linger check` of several namespaces
     Reports,
+    /// `linger diff`
+    Diff,
     /// `linger states`
     States,
     /// `linger ports`
@@ -363,6 +368,20 @@ pub struct RecordArgs {
     pub max_size: u64,
     #[command(flatten)]
     pub netns: NetnsArgs,
+}
+
+/// `linger diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The first side: a recording, a file or folder as for `check --from`, or now.
+    #[arg(value_name = "A")]
+    pub before: PathBuf,
+    /// The second side.
+    #[arg(value_name = "B")]
+    pub after: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
 }
 
 /// What to hide.

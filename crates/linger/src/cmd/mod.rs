@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod check;
+pub mod diff;
 pub mod explain;
 pub mod lab;
 pub mod lint;
@@ -30,6 +31,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
     let style = Style::stdout(args.color);
     match args.command {
         Command::Check(args) => check::run(&args, &style),
+        Command::Diff(args) => diff::run(&args, &style),
         Command::Record(args) => record::run(&args),
         Command::States(args) => states::run(&args, &style),
         Command::Ports(args) => ports::run(&args, &style),
@@ -161,6 +163,7 @@ fn schema_of(format: SchemaName) -> anyhow::Result<String> {
     let schema = match format {
         SchemaName::Report => schemars::schema_for!(linger_model::Report),
         SchemaName::Reports => schemars::schema_for!(linger_model::report::Reports),
+        SchemaName::Diff => schemars::schema_for!(diff::DiffReport),
         SchemaName::States => schemars::schema_for!(states::StatesReport),
         SchemaName::Ports => schemars::schema_for!(ports::PortsReport),
         SchemaName::Listeners => schemars::schema_for!(listeners::ListenersReport),

@@ -1,5 +1,6 @@
 //! Showing things to a person.
 
+pub mod diff;
 pub mod explain;
 pub mod lab;
 pub mod lab_compare;

@@ -1,6 +1,7 @@
 //! End to end: incidents of the lab, each beside its healthy twin, through the command as a user runs it.
 
 mod cli;
+mod diff;
 mod fallback;
 mod healthy;
 mod import;
