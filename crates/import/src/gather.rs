@@ -408,7 +408,24 @@ fn put_together(
             lines: found.skipped_more,
         });
     }
-    Imported { snapshot, account: report::Imported { from: from.to_owned(), pieces, skipped } }
+    let missing = to_add(&snapshot);
+    Imported { snapshot, account: report::Imported { from: from.to_owned(), pieces, skipped, missing } }
+}
+
+/// Commands whose output answers what is open; each only where it tells something new.
+fn to_add(snapshot: &Snapshot) -> Vec<String> {
+    let table = snapshot.sockets.as_ref().ok();
+    let shown = table.map(|t| t.shown);
+    let all_shown = shown.is_some_and(|s| s.complete && s.timers && s.tcp_info && s.inodes && s.queues);
+    let range = snapshot.sysctl("net.ipv4.ip_local_port_range");
+    let open = [
+        (!all_shown || snapshot.host.processes.is_err(), "sudo ss -tanpoemi"),
+        (snapshot.counters.is_err(), "nstat -az"),
+        (range.is_err(), "sysctl net"),
+        (snapshot.sockstat.is_err(), "cat /proc/net/sockstat"),
+        (snapshot.host.kernel.release == "unknown", "uname -a"),
+    ];
+    open.into_iter().filter(|(is_open, _)| *is_open).map(|(_, command)| command.to_owned()).collect()
 }
 
 /// What the sockets' pieces leave out, as gaps.

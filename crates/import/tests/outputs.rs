@@ -240,3 +240,30 @@ fn another_namespace_is_left_out() {
     assert_eq!(counts(&imported), TRUTH);
     assert!(imported.account.pieces[1].unused.contains("another network namespace"));
 }
+
+#[test]
+fn what_to_add_is_told_until_it_is_there() {
+    let text = |name: &str| String::from_utf8(output(name)).expect("text");
+    let mut paste = text("ss-ant");
+    let sysctls = "net.ipv4.ip_local_port_range = 32768\t60999\n";
+    let sockstat = "sockets: used 5\nTCP: inuse 5 orphan 0 tw 3 alloc 9 mem 2\n";
+    let version = "Linux web1 6.1.0-18-amd64 #1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 x86_64 GNU/Linux\n";
+    for (command, answer) in [
+        ("sudo ss -tanpoemi", ""),
+        ("nstat -az", &text("nstat")),
+        ("sysctl net", sysctls),
+        ("cat /proc/net/sockstat", sockstat),
+        ("uname -a", version),
+    ] {
+        let missing = pasted(&paste).account.missing;
+        assert!(missing.iter().any(|it| it == command), "{command}: {missing:?}");
+        if command.contains("ss") {
+            paste = text("ss-tanpoemi");
+        }
+        paste.push_str(answer);
+        let missing = pasted(&paste).account.missing;
+        assert!(!missing.iter().any(|it| it == command), "{command}: {missing:?}");
+    }
+    assert_eq!(pasted(&paste).account.missing, Vec::<String>::new());
+    assert_eq!(pasted("").account.missing.len(), 5);
+}

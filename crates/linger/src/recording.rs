@@ -76,7 +76,7 @@ pub fn window(path: &Path, between: Option<(Duration, Duration)>) -> anyhow::Res
             lines: 0,
         });
     }
-    Ok((window, Imported { from: name, pieces: vec![piece], skipped }))
+    Ok((window, Imported { from: name, pieces: vec![piece], skipped, missing: Vec::new() }))
 }
 
 /// The numbers of the samples nearest to two moments.

@@ -63,6 +63,18 @@ pub enum Verdict {
     Critical,
 }
 
+impl Verdict {
+    /// `ok`, `unknown`, `warning` or `critical`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Unknown => "unknown",
+            Verdict::Warning => "warning",
+            Verdict::Critical => "critical",
+        }
+    }
+}
+
 /// One figure behind a finding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
@@ -301,6 +313,9 @@ pub struct Imported {
     pub pieces: Vec<ImportedPiece>,
     /// What was not.
     pub skipped: Vec<ImportSkipped>,
+    /// Commands whose output would answer what is open, the most telling first.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// One namespace's report.

@@ -6,7 +6,8 @@ use super::{clean, duration, figure, percent, wrap};
 use crate::diagnose::total;
 use linger_model::State;
 use linger_model::report::{
-    Applicability, Confidence, Finding, Headroom, RemedyKind, Report, Severity, Verdict,
+    Applicability, Confidence, Finding, Headroom, ImportSkipped, Imported, ImportedPiece, RemedyKind, Report,
+    Severity, Verdict,
 };
 use linger_rules::{counted, thousands};
 use std::fmt::Write;
@@ -39,13 +40,22 @@ pub fn text(report: &Report, style: &Style, options: &Options<'_>) -> String {
     out
 }
 
-fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {
-    let (word, tone) = match report.verdict {
-        Verdict::Ok => ("OK", Tone::Good),
-        Verdict::Warning => ("WARNING", Tone::Warn),
-        Verdict::Critical => ("CRITICAL", Tone::Bad),
-        Verdict::Unknown => ("UNKNOWN", Tone::Warn),
+/// The verdict's word, and what was found, counted.
+pub fn headline(report: &Report) -> (&'static str, String) {
+    let word = match report.verdict {
+        Verdict::Ok => "OK",
+        Verdict::Warning => "WARNING",
+        Verdict::Critical => "CRITICAL",
+        Verdict::Unknown => "UNKNOWN",
     };
+    if report.verdict == Verdict::Unknown {
+        let why = if report.imported.is_some() {
+            "nothing wrong found, and what was imported leaves much open"
+        } else {
+            "sockets, counters or a rule asked for could not be read"
+        };
+        return (word, why.to_owned());
+    }
     let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count() as u64;
     let mut parts = Vec::new();
     for (severity, word) in
@@ -58,17 +68,17 @@ fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'
     if parts.is_empty() {
         parts.push("nothing wrong found".to_owned());
     }
-    if report.verdict == Verdict::Unknown {
-        parts = vec![
-            if report.imported.is_some() {
-                "nothing wrong found, and what was imported leaves much open"
-            } else {
-                "sockets, counters or a rule asked for could not be read"
-            }
-            .to_owned(),
-        ];
-    }
-    let mut pieces = vec![parts.join(", "), counted(total(report), "TCP socket")];
+    (word, parts.join(", "))
+}
+
+fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {
+    let (word, said) = headline(report);
+    let tone = match report.verdict {
+        Verdict::Ok => Tone::Good,
+        Verdict::Warning | Verdict::Unknown => Tone::Warn,
+        Verdict::Critical => Tone::Bad,
+    };
+    let mut pieces = vec![said, counted(total(report), "TCP socket")];
     if let Some(imported) = &report.imported {
         pieces.push(format!("from {}", imported.from));
     } else if options.one_of_several || report.netns.name.is_some() {
@@ -90,6 +100,13 @@ fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'
     let line = clean(&pieces.join(" · ")).replace(' ', "\u{1}").replace("\u{1}·\u{1}", " · ");
     let line = wrap(&line, style.prose(), word.len() + 2, word.len() + 2).replace('\u{1}', " ");
     let _ = writeln!(out, "{}  {line}", style.paint(tone, word));
+    let missing = report.imported.as_ref().map_or(&[][..], |imported| &imported.missing);
+    if !missing.is_empty() {
+        // A command stays on one line.
+        let commands: Vec<String> = missing.iter().map(|c| format!("`{c}`").replace(' ', "\u{1}")).collect();
+        let line = format!("To answer more, add the output of {}.", commands.join(", "));
+        let _ = writeln!(out, "{}", wrap(&line, style.prose(), 0, 0).replace('\u{1}', " "));
+    }
 }
 
 /// The table of states; those without sockets in a line.
@@ -120,16 +137,21 @@ fn states(report: &Report, style: &Style, options: &Options<'_>) -> String {
         ]);
     }
     let mut out = if table.is_empty() { "  No TCP sockets.\n".to_owned() } else { table.render(style) };
-    let unlisted: Vec<_> =
-        State::ALL.into_iter().filter(|s| states.get(*s).is_none()).map(State::display).collect();
-    if !unlisted.is_empty() {
-        let by = if report.imported.is_some() { "what was imported" } else { "this kernel" };
-        let line = format!("not listed by {by}: {}", unlisted.join(", "));
+    if let Some(line) = not_listed(report) {
         for line in wrap(&line, style.prose(), 2, 2).lines() {
             let _ = writeln!(out, "  {}", style.paint(Tone::Faint, line.trim_start()));
         }
     }
     out
+}
+
+/// The states that nothing is known of.
+pub fn not_listed(report: &Report) -> Option<String> {
+    let states = report.states.as_ref()?;
+    let unlisted: Vec<_> =
+        State::ALL.into_iter().filter(|s| states.get(*s).is_none()).map(State::display).collect();
+    let by = if report.imported.is_some() { "what was imported" } else { "this kernel" };
+    (!unlisted.is_empty()).then(|| format!("not listed by {by}: {}", unlisted.join(", ")))
 }
 
 fn findings(out: &mut String, report: &Report, style: &Style) {
@@ -264,24 +286,8 @@ fn imported(out: &mut String, report: &Report, style: &Style, options: &Options<
     let mut line = |text: &str| {
         let _ = writeln!(out, "  {}", wrap(&clean(text), width, 4, 2));
     };
-    let several = imported.pieces.iter().any(|p| p.file != imported.from && p.file != "-");
     for piece in imported.pieces.iter().take(most) {
-        let file = if several { format!("{}, ", piece.file) } else { String::new() };
-        let lines = match piece.last_line {
-            0 => String::new(),
-            last if last == piece.first_line => format!("line {last}"),
-            last => format!("lines {} to {last}", piece.first_line),
-        };
-        let sockets = match (piece.sockets, piece.last_line) {
-            (0, _) => String::new(),
-            (n, 0) => counted(n, "TCP socket"),
-            (n, _) => format!(", {}", counted(n, "TCP socket")),
-        };
-        let unused = match piece.unused.as_str() {
-            "" => String::new(),
-            why => format!("; not used: {why}"),
-        };
-        line(&format!("{} ({file}{lines}{sockets}){unused}", piece.what));
+        line(&understood_line(imported, piece));
     }
     if imported.pieces.len() > most {
         line(&format!("and {} more (-v lists them)", imported.pieces.len() - most));
@@ -290,20 +296,50 @@ fn imported(out: &mut String, report: &Report, style: &Style, options: &Options<
         line("nothing that is known: give the output of `ss -tanpoemi`, `nstat -az` and `sysctl -a`");
     }
     for skipped in imported.skipped.iter().take(most) {
-        let file = if several { format!("{}, ", skipped.file) } else { String::new() };
-        let what = match (skipped.lines, skipped.line) {
-            (0, _) => format!("left out: {}", skipped.file),
-            (1, at) => format!("skipped: {file}line {at}, `{}`", skipped.text),
-            (n, 0) => format!("skipped: {}", counted(n, "line")),
-            (n, at) => {
-                format!("skipped: {}, the first {file}line {at}, `{}`", counted(n, "line"), skipped.text)
-            }
-        };
-        line(&format!("{what}: {}", skipped.reason));
+        line(&skipped_line(imported, skipped));
     }
     if imported.skipped.len() > most {
         line(&format!("and {} more kinds of lines (-v lists them)", imported.skipped.len() - most));
     }
+}
+
+/// Whether pieces are told by their file.
+fn several(imported: &Imported) -> bool {
+    imported.pieces.iter().any(|p| p.file != imported.from && p.file != "-")
+}
+
+/// A piece that was understood, in a line.
+pub fn understood_line(imported: &Imported, piece: &ImportedPiece) -> String {
+    let file = if several(imported) { format!("{}, ", piece.file) } else { String::new() };
+    let lines = match piece.last_line {
+        0 => String::new(),
+        last if last == piece.first_line => format!("line {last}"),
+        last => format!("lines {} to {last}", piece.first_line),
+    };
+    let sockets = match (piece.sockets, piece.last_line) {
+        (0, _) => String::new(),
+        (n, 0) => counted(n, "TCP socket"),
+        (n, _) => format!(", {}", counted(n, "TCP socket")),
+    };
+    let unused = match piece.unused.as_str() {
+        "" => String::new(),
+        why => format!("; not used: {why}"),
+    };
+    format!("{} ({file}{lines}{sockets}){unused}", piece.what)
+}
+
+/// Lines that were not understood, in a line.
+pub fn skipped_line(imported: &Imported, skipped: &ImportSkipped) -> String {
+    let file = if several(imported) { format!("{}, ", skipped.file) } else { String::new() };
+    let what = match (skipped.lines, skipped.line) {
+        (0, _) => format!("left out: {}", skipped.file),
+        (1, at) => format!("skipped: {file}line {at}, `{}`", skipped.text),
+        (n, 0) => format!("skipped: {}", counted(n, "line")),
+        (n, at) => {
+            format!("skipped: {}, the first {file}line {at}, `{}`", counted(n, "line"), skipped.text)
+        }
+    };
+    format!("{what}: {}", skipped.reason)
 }
 
 fn rest(out: &mut String, report: &Report, style: &Style, options: &Options<'_>) {

@@ -281,6 +281,28 @@ fn what_cannot_be_imported_is_told_in_a_sentence() {
 }
 
 #[test]
+fn what_to_add_to_a_paste_stands_in_the_first_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let paste = folder.path().join("paste");
+    fs::write(
+        &paste,
+        "State Recv-Q Send-Q Local Address:Port Peer Address:Port\nESTAB 0 0 10.0.0.1:80 10.0.0.2:5\n",
+    )
+    .unwrap();
+    let done = finish(Command::new(LINGER).args(["check", "--from"]).arg(&paste).env("COLUMNS", "80"));
+    // Before the first table, with each command on one line.
+    let (first, _) = done.stdout.split_once("\n\n").unwrap();
+    let words = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("To answer more, add the output of `sudo ss -tanpoemi`, `nstat -az`, `sysctl net`"),
+        "{first}"
+    );
+    for command in ["`sudo ss -tanpoemi`", "`nstat -az`", "`sysctl net`", "`cat /proc/net/sockstat`"] {
+        assert!(first.contains(command), "{first}");
+    }
+}
+
+#[test]
 fn what_is_piped_in_is_read_twice() {
     use std::io::Write;
     // More than is kept in memory.
