@@ -75,6 +75,12 @@ const NEEDS: &[Need] = &[
         why: "the lab's scenarios with real servers: one that closes idle clients",
     },
     Need {
+        program: "chromium",
+        package: "chromium",
+        steps: &[Step::Test],
+        why: "the end-to-end test of the page that linger report makes",
+    },
+    Need {
         program: "clang-14",
         package: "clang-14",
         steps: &[Step::Bpf, Step::Test],

@@ -80,8 +80,13 @@ pub enum Command {
     #[command(after_long_help = RECORD_EXAMPLES, after_help = "Examples:\n  linger record -o incident.linger\n  linger check --from incident.linger\n\nMore with --help.")]
     Record(RecordArgs),
     /// Say what changed between two moments or two hosts, and what that tells
-    #[command(after_help = "Examples:\n  linger diff before.linger after.linger\n  linger diff yesterday.linger now\n  linger diff sosreport-web1/ sosreport-web2/ --format json\n\nRates need a recording on both sides, or now. The exit status is 0 whatever changed, 3 where a side could not be read.")]
+    #[command(
+        after_help = "Examples:\n  linger diff before.linger after.linger\n  linger diff yesterday.linger now\n  linger diff sosreport-web1/ sosreport-web2/ --format json\n\nRates need a recording on both sides, or now. The exit status is 0 whatever changed, 3 where a side could not be read."
+    )]
     Diff(DiffArgs),
+    /// Write a page for a post-mortem: what is wrong, its evidence, and charts, in one file that asks nobody for anything
+    #[command(after_long_help = REPORT_EXAMPLES, after_help = "Examples:\n  linger report -o report.html\n  linger report --from incident.linger -o report.html\n\nMore with --help.")]
+    Report(ReportArgs),
     /// Count sockets per state, or per peer, process, listener, …
     #[command(after_long_help = STATES_EXAMPLES, after_help = "Examples:\n  linger states --by peer --top 10\n  linger states --by process --state close-wait\n\nMore with --help.")]
     States(StatesArgs),
@@ -251,6 +256,19 @@ Each sample is written as soon as it is taken: a recording that was cut short
 opens up to its last whole one. It holds no content of connections, and no
 command lines; without --redact it tells who talks to whom.";
 
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  linger report -o report.html                                    ten seconds of this host
+  linger report --duration 1m --netns pid:4242 -o container.html
+  linger report --from incident.linger -o incident.html           a recording, with its charts
+  linger report --from incident.linger --between 10s,40s -o part.html
+  linger report --from sosreport-web1/ -o web1.html               one moment, so without charts
+
+The page needs no network, no other file and no script; with one, its tables
+sort. It tells who talks to whom: `linger record --redact all` makes a recording
+whose page does not. The exit status is 0 whatever was found, 3 where nothing
+could be read or written.";
+
 const STATES_EXAMPLES: &str = "\
 Examples:
   linger states                                       count per state
@@ -382,6 +400,31 @@ pub struct DiffArgs {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     pub format: Format,
+}
+
+/// `linger report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Into this file, which must not be there yet; - for standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// For how long to look, for example 30s or 10m; at most a day.
+    #[arg(long, default_value = "10s", value_parser = span, value_name = "TIME")]
+    pub duration: Duration,
+    /// Time between two samples.
+    #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
+    pub interval: Duration,
+    #[command(flatten)]
+    pub netns: NetnsArgs,
+    /// Not this host, but a recording, or whatever `linger check --from` takes; - for standard input.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["netns", "interval", "duration"])]
+    pub from: Option<PathBuf>,
+    /// Of a recording, only from one moment to another, from its beginning: 10s,40s.
+    #[arg(long, value_name = "FROM,TO", requires = "from", value_parser = between)]
+    pub between: Option<(Duration, Duration)>,
+    /// Thresholds from this file; `linger config` prints one with every default.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What to hide.
@@ -572,11 +615,7 @@ const A_TIME: &str = "a time like 500ms, 1s or 2m is expected";
 /// `30s`, `10m`: up to a day.
 fn span(text: &str) -> Result<Duration, String> {
     let duration = time(text).ok_or(A_TIME)?;
-    if duration <= Duration::from_secs(86_400) {
-        Ok(duration)
-    } else {
-        Err("at most a day".to_owned())
-    }
+    if duration <= Duration::from_secs(86_400) { Ok(duration) } else { Err("at most a day".to_owned()) }
 }
 
 /// `10s,40s`: two moments, the earlier first.

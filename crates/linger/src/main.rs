@@ -15,6 +15,7 @@ mod nearest;
 mod recording;
 mod render;
 mod targets;
+mod trend;
 
 use clap::Parser;
 use clap::error::ErrorKind;

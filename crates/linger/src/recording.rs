@@ -1,5 +1,6 @@
 //! From a recording's file to a window.
 
+use crate::trend::Trend;
 use anyhow::{Context, anyhow, bail};
 use linger_import::recording::{End, MAGIC, Redaction, Samples};
 use linger_model::report::{ImportSkipped, Imported, ImportedPiece};
@@ -18,8 +19,13 @@ pub fn is_one(path: &Path) -> bool {
         && first == *MAGIC
 }
 
-/// Its samples from one moment to another (from its beginning), or all; those in between keep what a trend needs.
-pub fn window(path: &Path, between: Option<(Duration, Duration)>) -> anyhow::Result<(Window, Imported)> {
+/// Its samples from one moment to another (from its beginning), or all; those in between keep what a trend needs. What
+/// charts show of each is added to `trend`.
+pub fn window(
+    path: &Path,
+    between: Option<(Duration, Duration)>,
+    mut trend: Option<&mut Trend>,
+) -> anyhow::Result<(Window, Imported)> {
     let name = path.display().to_string();
     let open = || -> anyhow::Result<Samples<BufReader<File>>> {
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
@@ -37,7 +43,10 @@ pub fn window(path: &Path, between: Option<(Duration, Duration)>) -> anyhow::Res
             if let [_, .., middle] = kept.as_mut_slice() {
                 slim(middle);
             }
-            kept.push(snapshot);
+            kept.push(match trend.as_deref_mut() {
+                Some(trend) => trend.add(snapshot),
+                None => snapshot,
+            });
         }
         at += 1;
     }
@@ -109,7 +118,7 @@ fn moments(
 }
 
 /// Leaves what a trend is read from.
-fn slim(snapshot: &mut Snapshot) {
+pub fn slim(snapshot: &mut Snapshot) {
     if let Ok(table) = &mut snapshot.sockets {
         table.slim();
     }

@@ -30,6 +30,11 @@ impl Window {
         (!snapshots.is_empty()).then_some(Window { snapshots })
     }
 
+    /// Of one moment.
+    pub fn of_one(snapshot: Snapshot) -> Window {
+        Window { snapshots: vec![snapshot] }
+    }
+
     /// All of them.
     pub fn snapshots(&self) -> &[Snapshot] {
         &self.snapshots
@@ -38,6 +43,11 @@ impl Window {
     /// The newest.
     pub fn last(&self) -> &Snapshot {
         &self.snapshots[self.snapshots.len() - 1]
+    }
+
+    /// The newest, for itself.
+    pub fn into_last(mut self) -> Snapshot {
+        self.snapshots.swap_remove(self.snapshots.len() - 1)
     }
 
     /// The oldest.

@@ -5,12 +5,13 @@ use crate::cli::{CheckArgs, FailOn};
 use crate::cmd::trace::{Tracing, daemon};
 use crate::render::report::{self, text};
 use crate::render::style::Style;
+use crate::trend::Trend;
 use crate::{UNKNOWN, config, diagnose, import, nearest, recording, targets};
 use anyhow::bail;
 use linger_collect::{Closers, Depth, Sampler, SamplerOptions};
 use linger_import::Options;
 use linger_model::aggregate::Gather;
-use linger_model::report::{Severity, Unknown, Verdict};
+use linger_model::report::{Imported, Severity, Unknown, Verdict};
 use linger_model::{Report, Snapshot, State, Window};
 use linger_netns::Netns;
 use linger_rules::{Config, RULES, Selection, rule};
@@ -87,16 +88,7 @@ fn imported(
     selection: &Selection,
     style: &Style,
 ) -> anyhow::Result<u8> {
-    let (window, account) = if recording::is_one(from) {
-        recording::window(from, args.between)?
-    } else if args.between.is_some() {
-        bail!("--between is for a recording, and {} is none", from.display());
-    } else {
-        let (idle_ms, stuck_ms) = waits(config);
-        let import = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
-        let Some(window) = Window::new(vec![import.snapshot]) else { return Ok(UNKNOWN) };
-        (window, import.account)
-    };
+    let (window, account) = elsewhere(from, args.between, config, None)?;
     let mut report = diagnose::report(&window, config, selection);
     report.imported = Some(account);
     let normal = |state: State| config.normal_below(state);
@@ -106,6 +98,29 @@ fn imported(
         Err(error) if !crate::reader_left(&error) => Err(error),
         _ => Ok(status),
     }
+}
+
+/// What was read elsewhere: a recording from one moment to another, or anything else that can be imported. What charts
+/// show of it is added to `trend`.
+pub fn elsewhere(
+    from: &Path,
+    between: Option<(Duration, Duration)>,
+    config: &Config,
+    trend: Option<&mut Trend>,
+) -> anyhow::Result<(Window, Imported)> {
+    if recording::is_one(from) {
+        return recording::window(from, between, trend);
+    }
+    if between.is_some() {
+        bail!("--between is for a recording, and {} is none", from.display());
+    }
+    let (idle_ms, stuck_ms) = waits(config);
+    let import = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
+    let snapshot = match trend {
+        Some(trend) => trend.add(import.snapshot),
+        None => import.snapshot,
+    };
+    Ok((Window::of_one(snapshot), import.account))
 }
 
 /// From when a connection counts as idle, and from when as stuck, milliseconds.

@@ -1,13 +1,12 @@
 //! `linger diff`: what changed between two moments, or two hosts.
 
-use super::check::{sample, waits};
+use super::check::{elsewhere, sample};
 use super::{show, sysctl_keys};
 use crate::cli::{DiffArgs, NetnsArgs};
 use crate::render::diff::text;
 use crate::render::style::Style;
-use crate::{diagnose, import, recording, targets};
+use crate::{diagnose, targets};
 use anyhow::{Context, bail};
-use linger_import::Options;
 use linger_model::record::endpoint;
 use linger_model::report::Finding;
 use linger_model::{Addr, Snapshot, State, Window};
@@ -114,12 +113,8 @@ fn side(from: &Path) -> anyhow::Result<Side> {
         let targets = targets::open(&netns)?;
         let taken = sample(&targets.namespaces, 2, Duration::from_secs(1), &config);
         taken.into_iter().find_map(Window::new).context("nothing could be read here")?
-    } else if recording::is_one(from) {
-        recording::window(from, None)?.0
     } else {
-        let (idle_ms, stuck_ms) = waits(&config);
-        let imported = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
-        Window::new(vec![imported.snapshot]).context("nothing could be imported")?
+        elsewhere(from, None, &config, None)?.0
     };
     let findings = diagnose::report(&window, &config, &Selection::default()).findings;
     Ok(Side { name: from.display().to_string(), window, findings })

@@ -10,6 +10,7 @@ pub mod listeners;
 pub mod mitigate;
 pub mod ports;
 pub mod record;
+pub mod report;
 pub mod states;
 pub mod trace;
 pub mod tune;
@@ -33,6 +34,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::Check(args) => check::run(&args, &style),
         Command::Diff(args) => diff::run(&args, &style),
         Command::Record(args) => record::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::States(args) => states::run(&args, &style),
         Command::Ports(args) => ports::run(&args, &style),
         Command::Listeners(args) => listeners::run(&args, &style),

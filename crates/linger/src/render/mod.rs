@@ -9,6 +9,7 @@ pub mod lab_show;
 pub mod lint;
 pub mod listeners;
 pub mod mitigate;
+pub mod page;
 pub mod ports;
 pub mod rehearse;
 pub mod report;

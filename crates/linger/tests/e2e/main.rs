@@ -1,5 +1,6 @@
 //! End to end: incidents of the lab, each beside its healthy twin, through the command as a user runs it.
 
+mod browser;
 mod cli;
 mod diff;
 mod fallback;
@@ -17,6 +18,7 @@ mod ports;
 mod queues;
 mod record;
 mod rehearse;
+mod report;
 mod support;
 mod trace;
 mod tune;
