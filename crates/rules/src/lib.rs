@@ -6,9 +6,9 @@
 mod config;
 mod evaluate;
 mod headroom;
-mod shown;
 #[cfg(test)]
 mod healthy;
+mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
 
