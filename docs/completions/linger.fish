@@ -30,6 +30,9 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_needs_command" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_needs_command" -f -a "check" -d 'Say what is wrong with this host\'s TCP connections, who causes it, why, and what to do'
+complete -c linger -n "__fish_linger_needs_command" -f -a "record" -d 'Record what `check` reads, in a file to look at elsewhere'
+complete -c linger -n "__fish_linger_needs_command" -f -a "diff" -d 'Say what changed between two moments or two hosts, and what that tells'
+complete -c linger -n "__fish_linger_needs_command" -f -a "report" -d 'Write a page for a post-mortem: what is wrong, its evidence, and charts, in one file that asks nobody for anything'
 complete -c linger -n "__fish_linger_needs_command" -f -a "states" -d 'Count sockets per state, or per peer, process, listener, …'
 complete -c linger -n "__fish_linger_needs_command" -f -a "ports" -d 'Show how full the local ports towards each destination are, and how fast they fill'
 complete -c linger -n "__fish_linger_needs_command" -f -a "listeners" -d 'Show each listener\'s accept queue, half-open requests, drops and process'
@@ -53,6 +56,8 @@ complete -c linger -n "__fish_linger_using_subcommand check" -l select -d 'Only 
 complete -c linger -n "__fish_linger_using_subcommand check" -l ignore -d 'Not these rules, by code or name' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l trace -d 'Watch for so long who closes connections (5s if no TIME is given), so that the sockets in TIME_WAIT made meanwhile have an owner. Needs what `linger trace` needs; without it, the report says so and is otherwise the same' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l from -d 'Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport\'s folder, a copy of /proc/net, a recording of `linger record`; - for standard input' -r -F
+complete -c linger -n "__fish_linger_using_subcommand check" -l between -d 'Of a recording, only from one moment to another, from its beginning: 10s,40s' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
 complete -c linger -n "__fish_linger_using_subcommand check" -l fail-on -d 'Findings below this severity leave the exit status at 0' -r -f -a "info\t'Also notes'
 warning\t'Warnings and worse'
@@ -63,6 +68,37 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand check" -s v -l verbose -d 'Also list what was ruled out and what could not be read'
 complete -c linger -n "__fish_linger_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand check" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand record" -s o -l output -d 'Into this file, which must not be there yet' -r -F
+complete -c linger -n "__fish_linger_using_subcommand record" -l duration -d 'For how long, for example 30s or 10m; at most a day' -r
+complete -c linger -n "__fish_linger_using_subcommand record" -l interval -d 'Time between two samples' -r
+complete -c linger -n "__fish_linger_using_subcommand record" -l redact -d 'Hide addresses, or also names of processes, containers and namespaces' -r -f -a "addresses\t'Addresses'
+all\t'Addresses, and names of processes, containers, units and namespaces'"
+complete -c linger -n "__fish_linger_using_subcommand record" -l max-size -d 'End before the file has more than so many MiB' -r
+complete -c linger -n "__fish_linger_using_subcommand record" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
+complete -c linger -n "__fish_linger_using_subcommand record" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand record" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand record" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand diff" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand diff" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand diff" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand report" -s o -l output -d 'Into this file, which must not be there yet; - for standard output' -r -F
+complete -c linger -n "__fish_linger_using_subcommand report" -l duration -d 'For how long to look, for example 30s or 10m; at most a day' -r
+complete -c linger -n "__fish_linger_using_subcommand report" -l interval -d 'Time between two samples' -r
+complete -c linger -n "__fish_linger_using_subcommand report" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
+complete -c linger -n "__fish_linger_using_subcommand report" -l from -d 'Not this host, but a recording, or whatever `linger check --from` takes; - for standard input' -r -F
+complete -c linger -n "__fish_linger_using_subcommand report" -l between -d 'Of a recording, only from one moment to another, from its beginning: 10s,40s' -r
+complete -c linger -n "__fish_linger_using_subcommand report" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
+complete -c linger -n "__fish_linger_using_subcommand report" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand report" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand states" -l by -d 'Count per group' -r -f -a "peer\t'Peer address'
 peer-port\t'Peer address and port'
 local-port\t'Local port'
