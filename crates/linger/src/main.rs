@@ -11,6 +11,7 @@ mod diagnose;
 mod filters;
 mod group;
 mod import;
+mod kept;
 mod nearest;
 mod recording;
 mod render;

@@ -1,10 +1,11 @@
 //! From a recording's file to a window.
 
+use crate::kept::Kept;
 use crate::trend::Trend;
 use anyhow::{Context, anyhow, bail};
 use linger_import::recording::{End, MAGIC, Redaction, Samples};
+use linger_model::Window;
 use linger_model::report::{ImportSkipped, Imported, ImportedPiece};
-use linger_model::{Snapshot, Window};
 use linger_rules::counted;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -36,13 +37,9 @@ pub fn window(
         Some((from, to)) => moments(open()?, from, to).with_context(|| name.clone())?,
     };
     let mut samples = open()?;
-    let (mut kept, mut at): (Vec<Snapshot>, usize) = (Vec::new(), 0);
+    let (mut kept, mut at) = (Kept::new(), 0);
     while let Some(snapshot) = samples.next_sample().with_context(|| format!("cannot read {name}"))? {
         if at >= range.0 && at <= range.1 {
-            // What was the last until now comes to stand between.
-            if let [_, .., middle] = kept.as_mut_slice() {
-                slim(middle);
-            }
             kept.push(match trend.as_deref_mut() {
                 Some(trend) => trend.add(snapshot),
                 None => snapshot,
@@ -50,8 +47,8 @@ pub fn window(
         }
         at += 1;
     }
-    let (first, count) = (range.0.min(at) + 1, kept.len());
-    let Some(window) = Window::new(kept) else {
+    let (first, count) = (range.0.min(at) + 1, kept.count());
+    let Some(window) = kept.into_window() else {
         bail!("{name}: the recording ends before its first whole sample")
     };
     let hidden = match samples.about.redaction {
@@ -115,16 +112,4 @@ fn moments(
         times.iter().enumerate().min_by_key(distance).map_or(0, |(i, _)| i)
     };
     Ok((nearest(from), nearest(to)))
-}
-
-/// Leaves what a trend is read from.
-pub fn slim(snapshot: &mut Snapshot) {
-    if let Ok(table) = &mut snapshot.sockets {
-        table.slim();
-    }
-    if let Ok(counters) = &mut snapshot.counters {
-        counters.retain(|name, _| name.starts_with("Tcp"));
-    }
-    snapshot.sysctls.clear();
-    snapshot.gaps.clear();
 }

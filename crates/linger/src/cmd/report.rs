@@ -4,14 +4,15 @@ use super::check::{elsewhere, waits};
 use super::sysctl_keys;
 use crate::cli::ReportArgs;
 use crate::diagnose::timestamp;
+use crate::kept::Kept;
 use crate::render::{bytes, clean, page};
 use crate::trend::Trend;
-use crate::{config, diagnose, recording, targets};
+use crate::{config, diagnose, targets};
 use anyhow::{Context, bail};
 use linger_collect::{Depth, Sampler, SamplerOptions};
+use linger_model::Window;
 use linger_model::aggregate::Gather;
 use linger_model::report::Imported;
-use linger_model::{Snapshot, Window};
 use linger_rules::{Config, Selection};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -63,19 +64,16 @@ fn live(args: &ReportArgs, config: &Config, trend: &mut Trend) -> anyhow::Result
     let (idle_ms, stuck_ms) = waits(config);
     let mut sampler =
         Sampler::new(SamplerOptions { gather: Gather::CHECK, sysctls: sysctl_keys(), idle_ms, stuck_ms });
-    let (mut kept, mut due): (Vec<Snapshot>, Duration) = (Vec::new(), Duration::ZERO);
+    let (mut kept, mut due) = (Kept::new(), Duration::ZERO);
     loop {
         std::thread::sleep(due.saturating_sub(sampler.elapsed()));
         due = sampler.elapsed() + args.interval;
-        if let [_, .., middle] = kept.as_mut_slice() {
-            recording::slim(middle);
-        }
         kept.push(trend.add(sampler.sample(namespace, Depth::Full).remove(0)));
         if due > args.duration {
             break;
         }
     }
-    Window::new(kept).context("nothing could be read")
+    kept.into_window().context("nothing could be read")
 }
 
 /// All of it or nothing, for its owner alone: it tells who talks to whom.
