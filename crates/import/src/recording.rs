@@ -165,7 +165,7 @@ impl<R: Read> Samples<R> {
         let mut rest = io::Cursor::new(first).chain(&mut self.from);
         let read = next_frame(&mut rest)?;
         let snapshot = match read {
-            Some((SAMPLE, unpacked)) => rmp_serde::from_slice(&unpacked).ok().filter(plausible),
+            Some((SAMPLE, unpacked)) => decode(&unpacked),
             _ => None,
         };
         if snapshot.is_none() {
@@ -178,6 +178,11 @@ impl<R: Read> Samples<R> {
     pub fn end(&self) -> Option<End> {
         self.end
     }
+}
+
+/// A sample from its unpacked bytes, where they are one that a host can have.
+pub fn decode(unpacked: &[u8]) -> Option<Snapshot> {
+    rmp_serde::from_slice(unpacked).ok().filter(plausible)
 }
 
 /// Fills a buffer; whether there were enough bytes.

@@ -8,18 +8,7 @@ use std::path::PathBuf;
 
 fn snapshot() -> Snapshot {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/outputs/ss-tanpoemi");
-    let text = std::fs::read(path).expect("an output");
-    let mut survey = Survey::new(Options { sysctls: vec![], idle_ms: 1000, stuck_ms: 1000 });
-    survey.begin("web1.example");
-    survey.feed(&text);
-    survey.end();
-    let imported = survey.finish().run("web1.example", 1_600_000_000_000_000, |feed| {
-        feed(Feed::Begin("web1.example"));
-        feed(Feed::Bytes(&text));
-        feed(Feed::End);
-        Ok::<(), std::convert::Infallible>(())
-    });
-    imported.expect("an import").snapshot
+    imported(&std::fs::read(path).expect("an output"), "web1.example")
 }
 
 fn about(redaction: Redaction) -> About {
@@ -113,6 +102,10 @@ fn recordings_of_released_versions_are_read() {
     if std::env::var_os("LINGER_WRITE_RECORDING").is_some() {
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("v1"), recording(2)).expect("written");
+        // What a fuzzer begins with: without the checksum that no mutated file gets past.
+        let seeds = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/recording");
+        let unpacked = rmp_serde::to_vec(&snapshot()).expect("bytes");
+        std::fs::write(seeds.join("sample-v1"), unpacked).expect("written");
     }
     let bytes = std::fs::read(folder.join("v1")).expect("a recording of version 1");
     let (all, end) = read(&bytes).expect("a recording");
@@ -120,6 +113,99 @@ fn recordings_of_released_versions_are_read() {
     let table = all[1].sockets.as_ref().expect("sockets");
     assert_eq!(table.states.get(State::Established), Some(16));
     assert_eq!(table.holders.get(&Some(0)).map(|h| h.close_wait.unread), Some(2));
+}
+
+/// One of a host, made by `linger record --redact all`: with counters, settings, listeners and holders.
+#[test]
+fn a_whole_hosts_recording_of_version_1_is_read() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/v1-host");
+    let bytes = std::fs::read(path).expect("a recording of version 1");
+    assert_eq!(Samples::open(bytes.as_slice()).expect("a recording").about.redaction, Redaction::All);
+    let (all, end) = read(&bytes).expect("a recording");
+    assert_eq!((all.len(), end), (2, Some(End::Whole)));
+    let last = &all[1];
+    let table = last.sockets.as_ref().expect("sockets");
+    let count = |state| table.states.get(state);
+    assert_eq!(
+        (count(State::TimeWait), count(State::CloseWait), count(State::Listen)),
+        (Some(660), Some(39), Some(1))
+    );
+    let busiest = table.tuples.iter().max_by_key(|g| g.count()).expect("a destination");
+    assert_eq!((busiest.key.dst.to_string().as_str(), busiest.key.dport), ("240.0.0.1", 8080));
+    assert!((690..=720).contains(&busiest.value.in_range()));
+    assert_eq!((table.listeners.len(), table.listeners[0].port), (1, 8080));
+    let processes = last.host.processes.as_ref().expect("processes");
+    let (holder, _) =
+        table.holders.iter().max_by_key(|(_, h)| h.states.iter().sum::<u32>()).expect("a holder");
+    assert_eq!(holder.and_then(|index| processes.get(index)).map(|p| p.comm.as_str()), Some("process-1"));
+    assert!(last.sockstat.as_ref().is_ok_and(|s| s.tw > 600));
+    assert!(last.counter("Tcp.ActiveOpens").expect("a counter") > 600);
+    assert_eq!(last.counter("TcpExt.ListenOverflows"), Ok(0));
+    assert_eq!(
+        last.sysctl("net.ipv4.ip_local_port_range").map(|t| t.replace('\t', " ")),
+        Ok("20000 21199".to_owned())
+    );
+    assert_eq!(last.sysctl_int("net.ipv4.tcp_tw_reuse"), Ok(0));
+    assert!(last.conntrack.as_ref().is_ok_and(Option::is_some));
+    assert!(last.monotonic_us > all[0].monotonic_us);
+}
+
+/// Sockets of a host with addresses and names of its own.
+fn host_text() -> impl Strategy<Value = (String, Vec<std::net::IpAddr>, Vec<String>)> {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    // What a mask or an address of no host may be is no secret.
+    let v4 = (1u8..=223, 1u8..=254, 1u8..=254, 1u8..=254)
+        .prop_filter("loopback", |(a, ..)| *a != 127)
+        .prop_map(|(a, b, c, d)| IpAddr::V4(Ipv4Addr::new(a, b, c, d)));
+    let v6 = (0x2003u16..0x3000, any::<[u16; 3]>(), any::<u64>()).prop_map(|(a, [b, c, d], low)| {
+        let [e, f, g, h] = [48, 32, 16, 0].map(|shift| (low >> shift) as u16 | 0x0101);
+        IpAddr::V6(Ipv6Addr::new(a, b | 0x0101, c, d, e, f, g, h))
+    });
+    let pair =
+        prop_oneof![(v4.clone(), v4).prop_map(|p| (p.0, p.1)), (v6.clone(), v6).prop_map(|p| (p.0, p.1))];
+    let state =
+        prop::sample::select(vec!["ESTAB", "LISTEN", "CLOSE-WAIT", "SYN-RECV", "TIME-WAIT", "FIN-WAIT-2"]);
+    // Half of them came in, by a listener of every address.
+    let port = prop_oneof![Just(443u16), 1024u16..60_000];
+    let line = (state, pair, port, "[a-z]{9,15}", "[a-z]{9,20}", 2u32..100_000);
+    prop::collection::vec(line, 1..40).prop_map(|lines| {
+        let mut text = "LISTEN 0 128 0.0.0.0:443 0.0.0.0:*\nLISTEN 0 128 [::]:443 [::]:*\n".to_owned();
+        let (mut addresses, mut names) = (Vec::new(), Vec::new());
+        for (state, (near, far), port, comm, unit, pid) in lines {
+            let host = |a: IpAddr| if a.is_ipv6() { format!("[{a}]") } else { a.to_string() };
+            let peer = if state == "LISTEN" {
+                "*:*".to_owned()
+            } else {
+                format!("{}:{}", host(far), port / 2 + 2000)
+            };
+            text.push_str(&format!("{state} 1 0 {}:{port} {peer}", host(near)));
+            if !["TIME-WAIT", "SYN-RECV"].contains(&state) {
+                text.push_str(&format!(
+                    " users:((\"{comm}\",pid={pid},fd=3)) ino:{} cgroup:/system.slice/{unit}.service",
+                    u32::from(port) + pid
+                ));
+                names.extend([comm, unit]);
+            }
+            text.push('\n');
+            addresses.extend([near, far]);
+        }
+        (text, addresses, names)
+    })
+}
+
+/// Imports a text as `name`.
+fn imported(text: &[u8], name: &str) -> Snapshot {
+    let mut survey = Survey::new(Options { sysctls: vec![], idle_ms: 1000, stuck_ms: 1000 });
+    survey.begin(name);
+    survey.feed(text);
+    survey.end();
+    let imported = survey.finish().run(name, 1_600_000_000_000_000, |feed| {
+        feed(Feed::Begin(name));
+        feed(Feed::Bytes(text));
+        feed(Feed::End);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    imported.expect("an import").snapshot
 }
 
 #[test]
@@ -165,5 +251,34 @@ proptest! {
         let mut all = if with_head { head(&about(Redaction::None)).expect("a head") } else { Vec::new() };
         all.extend(bytes);
         let _ = read(&all);
+    }
+    #[test]
+    fn no_address_and_no_name_is_left((text, addresses, names) in host_text()) {
+        let original = imported(text.as_bytes(), "customer.example");
+        let states = original.sockets.as_ref().expect("sockets").states;
+        let mut secrets: Vec<Vec<u8>> = Vec::new();
+        for address in addresses {
+            secrets.push(address.to_string().into_bytes());
+            let addr = linger_model::Addr::from(address);
+            let bytes = addr.bytes();
+            // The four bytes alone could stand there by chance.
+            secrets.push(if address.is_ipv4() { bytes[10..].to_vec() } else { bytes.to_vec() });
+        }
+        secrets.extend(names.into_iter().map(String::into_bytes));
+        secrets.push(b"customer.example".to_vec());
+        let holds = |bytes: &[u8], secret: &[u8]| memchr::memmem::find(bytes, secret).is_some();
+        // The search finds what is there.
+        let open = rmp_serde::to_vec(&original).expect("bytes");
+        prop_assert!(secrets.iter().any(|secret| holds(&open, secret)));
+        let hidden = Redactor::new(Redaction::All).redact(original);
+        let packed = sample(&hidden).expect("a sample");
+        let unpacked = rmp_serde::to_vec(&hidden).expect("bytes");
+        let debug = format!("{hidden:?}").into_bytes();
+        for secret in &secrets {
+            for bytes in [&packed, &unpacked, &debug] {
+                prop_assert!(!holds(bytes, secret), "{} of {text}", String::from_utf8_lossy(secret));
+            }
+        }
+        prop_assert_eq!(hidden.sockets.expect("sockets").states, states);
     }
 }
