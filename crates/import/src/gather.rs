@@ -409,7 +409,10 @@ fn put_together(
         });
     }
     let missing = to_add(&snapshot);
-    Imported { snapshot, account: report::Imported { from: from.to_owned(), pieces, skipped, missing } }
+    Imported {
+        snapshot,
+        account: report::Imported { from: from.to_owned(), pieces, skipped, missing, hidden: None },
+    }
 }
 
 /// Commands whose output answers what is open; each only where it tells something new.

@@ -5,7 +5,7 @@ use crate::trend::Trend;
 use anyhow::{Context, anyhow, bail};
 use linger_import::recording::{End, MAGIC, Redaction, Samples};
 use linger_model::Window;
-use linger_model::report::{ImportSkipped, Imported, ImportedPiece};
+use linger_model::report::{Hidden, ImportSkipped, Imported, ImportedPiece};
 use linger_rules::counted;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -52,16 +52,21 @@ pub fn window(
         bail!("{name}: the recording ends before its first whole sample")
     };
     let hidden = match samples.about.redaction {
-        Redaction::None => "",
-        Redaction::Addresses => ", addresses hidden",
-        Redaction::All => ", addresses and names hidden",
+        Redaction::None => None,
+        Redaction::Addresses => Some(Hidden::Addresses),
+        Redaction::All => Some(Hidden::All),
+    };
+    let without = match hidden {
+        None => "",
+        Some(Hidden::Addresses) => ", addresses hidden",
+        Some(Hidden::All) => ", addresses and names hidden",
     };
     let which = if count == at {
         counted(at as u64, "sample")
     } else {
         format!("samples {first} to {} of {at}", first + count - 1)
     };
-    let what = format!("recording of linger {}, {which}{hidden}", samples.about.linger);
+    let what = format!("recording of linger {}, {which}{without}", samples.about.linger);
     let sockets = window.last().sockets.as_ref().map_or(0, |table| table.states.total());
     let piece = ImportedPiece {
         file: name.clone(),
@@ -82,7 +87,7 @@ pub fn window(
             lines: 0,
         });
     }
-    Ok((window, Imported { from: name, pieces: vec![piece], skipped, missing: Vec::new() }))
+    Ok((window, Imported { from: name, pieces: vec![piece], skipped, missing: Vec::new(), hidden }))
 }
 
 /// The numbers of the samples nearest to two moments.

@@ -304,6 +304,16 @@ pub struct ImportSkipped {
     pub lines: u64,
 }
 
+/// What a recording does not tell, as it was made so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hidden {
+    /// Addresses: each is behind a mask, which says nothing beside another recording's.
+    Addresses,
+    /// Addresses and names.
+    All,
+}
+
 /// From where a report was imported, and what of it was understood.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Imported {
@@ -316,6 +326,9 @@ pub struct Imported {
     /// Commands whose output would answer what is open, the most telling first.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// What is hidden in it; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hidden: Option<Hidden>,
 }
 
 /// One namespace's report.

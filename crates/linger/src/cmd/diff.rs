@@ -7,9 +7,10 @@ use crate::render::diff::text;
 use crate::render::style::Style;
 use crate::{diagnose, targets};
 use anyhow::{Context, bail};
+use linger_model::aggregate::Tuple;
 use linger_model::record::endpoint;
-use linger_model::report::Finding;
-use linger_model::{Addr, Snapshot, State, Window};
+use linger_model::report::{Finding, Hidden};
+use linger_model::{Snapshot, State, Window};
 use linger_rules::{Config, Selection, thousands};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,19 +69,20 @@ pub struct DiffReport {
     pub story: Vec<Conclusion>,
     /// Sockets per state, where they differ.
     pub states: Vec<Change>,
-    /// Sockets towards each destination, the largest changes.
+    /// Sockets towards each destination, the largest changes; by port alone (`*:443`) where a side hides addresses.
     pub destinations: Vec<Change>,
-    /// Sockets of each process by its name, the largest changes.
+    /// Sockets of each process by its name, the largest changes; none where a side hides names.
     pub processes: Vec<Change>,
     /// Events a second, where they differ by a factor of two or more.
     pub rates: Vec<Change>,
-    /// Live connections of each peer that carry timestamps, as a fraction, where that changed.
+    /// Live connections of each peer that carry timestamps, as a fraction, where that changed; by the port of outgoing
+    /// ones where a side hides addresses.
     pub timestamps: Vec<Change>,
     /// Settings that differ.
     pub settings: Vec<Setting>,
     /// Settings that were known on both sides.
     pub settings_compared: u64,
-    /// Findings of the second side alone, as code and subject.
+    /// Findings of the second side alone, as code and subject; as code alone where a side hides what subjects name.
     pub findings_new: Vec<String>,
     /// Findings of the first side alone.
     pub findings_gone: Vec<String>,
@@ -93,6 +95,7 @@ pub struct DiffReport {
 struct Side {
     name: String,
     window: Window,
+    hidden: Option<Hidden>,
     findings: Vec<Finding>,
 }
 
@@ -108,16 +111,17 @@ pub fn run(args: &DiffArgs, style: &Style) -> anyhow::Result<u8> {
 
 fn side(from: &Path) -> anyhow::Result<Side> {
     let config = Config::default();
-    let window = if from == Path::new("now") {
+    let (window, hidden) = if from == Path::new("now") {
         let netns = NetnsArgs { netns: vec!["self".to_owned()] };
         let targets = targets::open(&netns)?;
         let taken = sample(&targets.namespaces, 2, Duration::from_secs(1), &config);
-        taken.into_iter().find_map(Window::new).context("nothing could be read here")?
+        (taken.into_iter().find_map(Window::new).context("nothing could be read here")?, None)
     } else {
-        elsewhere(from, None, &config, None)?.0
+        let (window, account) = elsewhere(from, None, &config, None)?;
+        (window, account.hidden)
     };
     let findings = diagnose::report(&window, &config, &Selection::default()).findings;
-    Ok(Side { name: from.display().to_string(), window, findings })
+    Ok(Side { name: from.display().to_string(), window, hidden, findings })
 }
 
 fn compare(before: &Side, after: &Side) -> DiffReport {
@@ -130,9 +134,31 @@ fn compare(before: &Side, after: &Side) -> DiffReport {
             unknown.push(format!("{}: rates need two samples: a recording, or now", side.name));
         }
     }
+    // Masks are given in the order in which addresses come: what one recording calls 240.0.0.1 is no other's.
+    let hides: Vec<&Side> = [before, after].into_iter().filter(|side| side.hidden.is_some()).collect();
+    let (addresses, names) = (hides.is_empty(), hides.iter().all(|s| s.hidden != Some(Hidden::All)));
+    for side in hides {
+        let what = match side.hidden {
+            Some(Hidden::All) => {
+                "addresses and names are hidden: destinations are compared by port, findings by rule, processes not at all"
+            }
+            _ => "addresses are hidden: destinations are compared by port, findings by rule",
+        };
+        unknown.push(format!("{}: {what}", side.name));
+    }
     let (settings, settings_compared) = settings(old, new);
     let named = |findings: &[Finding]| -> Vec<String> {
-        findings.iter().map(|f| format!("{} {}: {}", f.code, f.name, f.subject)).collect()
+        let mut named: Vec<String> = Vec::new();
+        for f in findings {
+            let name = match addresses {
+                true => format!("{} {}: {}", f.code, f.name, f.subject),
+                false => format!("{} {}", f.code, f.name),
+            };
+            if !named.contains(&name) {
+                named.push(name);
+            }
+        }
+        named
     };
     let (was, is) = (named(&before.findings), named(&after.findings));
     let only =
@@ -142,10 +168,10 @@ fn compare(before: &Side, after: &Side) -> DiffReport {
         sides: [before.name.clone(), after.name.clone()],
         story: Vec::new(),
         states: states(old, new),
-        destinations: changes(old, new, destinations),
-        processes: changes(old, new, processes),
+        destinations: changes(old, new, |snapshot| destinations(snapshot, addresses)),
+        processes: if names { changes(old, new, processes) } else { Vec::new() },
         rates: rates(before, after),
-        timestamps: timestamps(old, new),
+        timestamps: timestamps(old, new, addresses),
         settings,
         settings_compared,
         findings_new: only(&is, &was),
@@ -175,11 +201,16 @@ fn gain(change: &Change) -> f64 {
     change.before.zip(change.after).map_or(0.0, |(before, after)| after - before)
 }
 
+/// `10.0.0.2:443`, or `*:443` where addresses say nothing.
+fn destination(tuple: &Tuple, addresses: bool) -> String {
+    if addresses { endpoint(tuple.dst, tuple.dport) } else { format!("*:{}", tuple.dport) }
+}
+
 /// Sockets by peer address and port, outgoing ones.
-fn destinations(snapshot: &Snapshot) -> Option<BTreeMap<String, f64>> {
+fn destinations(snapshot: &Snapshot, addresses: bool) -> Option<BTreeMap<String, f64>> {
     let mut all = BTreeMap::new();
     for group in snapshot.sockets.as_ref().ok()?.tuples.iter() {
-        *all.entry(endpoint(group.key.dst, group.key.dport)).or_default() += group.at_least() as f64;
+        *all.entry(destination(&group.key, addresses)).or_default() += group.at_least() as f64;
     }
     Some(all)
 }
@@ -200,7 +231,7 @@ fn processes(snapshot: &Snapshot) -> Option<BTreeMap<String, f64>> {
 fn changes(
     old: &Snapshot,
     new: &Snapshot,
-    of: fn(&Snapshot) -> Option<BTreeMap<String, f64>>,
+    of: impl Fn(&Snapshot) -> Option<BTreeMap<String, f64>>,
 ) -> Vec<Change> {
     let (Some(was), Some(is)) = (of(old), of(new)) else { return Vec::new() };
     let names = was.keys().chain(is.keys().filter(|name| !was.contains_key(*name)));
@@ -235,12 +266,17 @@ fn rates(before: &Side, after: &Side) -> Vec<Change> {
     all
 }
 
-/// Live connections with and without timestamps, by peer address.
-fn paths(snapshot: &Snapshot) -> BTreeMap<Addr, (u32, u32)> {
-    let mut all: BTreeMap<Addr, (u32, u32)> = BTreeMap::new();
+/// Live connections with and without timestamps, by peer address; or of outgoing ones by port.
+fn paths(snapshot: &Snapshot, addresses: bool) -> BTreeMap<String, (u32, u32)> {
+    let mut all: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     let Ok(table) = &snapshot.sockets else { return all };
-    let tuples = table.tuples.iter().map(|g| (g.key.dst, &g.value.path));
-    for (peer, path) in tuples.chain(table.clients.iter().map(|g| (g.key, &g.value.path))) {
+    let peer = |tuple: &Tuple| match addresses {
+        true => tuple.dst.to_string(),
+        false => destination(tuple, addresses),
+    };
+    let tuples = table.tuples.iter().map(|g| (peer(&g.key), &g.value.path));
+    let clients = table.clients.iter().filter(|_| addresses).map(|g| (g.key.to_string(), &g.value.path));
+    for (peer, path) in tuples.chain(clients) {
         let sums = all.entry(peer).or_default();
         sums.0 = sums.0.saturating_add(path.timestamps);
         sums.1 = sums.1.saturating_add(path.no_timestamps);
@@ -248,8 +284,8 @@ fn paths(snapshot: &Snapshot) -> BTreeMap<Addr, (u32, u32)> {
     all
 }
 
-fn timestamps(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
-    let (was, is) = (paths(old), paths(new));
+fn timestamps(old: &Snapshot, new: &Snapshot, addresses: bool) -> Vec<Change> {
+    let (was, is) = (paths(old, addresses), paths(new, addresses));
     let share = |(with, without): (u32, u32)| {
         let live = with.saturating_add(without);
         (live >= LEAST_LIVE).then(|| f64::from(with) / f64::from(live))
@@ -258,7 +294,7 @@ fn timestamps(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
         .filter_map(|(peer, before)| {
             let (before, after) = (share(*before)?, share(*is.get(peer)?)?);
             let changed = (before - after).abs() >= 0.5;
-            changed.then(|| Change { what: peer.to_string(), before: Some(before), after: Some(after) })
+            changed.then(|| Change { what: peer.clone(), before: Some(before), after: Some(after) })
         })
         .take(SHOWN)
         .collect()

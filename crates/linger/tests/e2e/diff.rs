@@ -1,15 +1,21 @@
 //! `linger diff`: two recordings of one host, before something changed and after.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
-use linger_lab::{Client, Close, Host};
+use linger_lab::{Client, Close, Host, Server};
 use serde_json::Value;
 
 use crate::support::{LINGER, assert_valid, client, finish, lab, run_all, schema, server, start, wait_for};
 
 fn record(host: &Host, file: &std::path::Path) {
+    record_with(host, file, &[]);
+}
+
+fn record_with(host: &Host, file: &std::path::Path, more: &[&str]) {
     let mut command = host.command(LINGER).unwrap();
-    let done = finish(command.args(["record", "--duration", "100ms", "--interval", "100ms", "-o"]).arg(file));
+    command.args(["record", "--duration", "100ms", "--interval", "100ms"]).args(more).arg("-o").arg(file);
+    let done = finish(&mut command);
     assert_eq!(done.status, Some(0), "{done:?}");
 }
 
@@ -68,6 +74,53 @@ fn timestamps_that_vanish_on_the_way_are_told_from_a_setting_here() {
     assert_eq!(report["settings"][0]["key"], "net.ipv4.tcp_timestamps");
     let story = report["story"].to_string();
     assert!(!story.contains("balancer") && story.contains("Settings differ"), "{story}");
+}
+
+/// Masks of one recording mean nothing in another: nothing differs between a host and itself.
+#[test]
+fn what_a_side_hides_is_not_compared() {
+    let Some(lab) = lab() else { return };
+    let (near, far) = (&lab.near, &lab.far);
+    // Their ports are the same always, whichever address is seen first.
+    let servers: Vec<SocketAddr> = ["10.77.0.2:81", "10.77.0.2:82"].map(|at| at.parse().unwrap()).to_vec();
+    let _server = start(far, Server { listen: servers.clone(), ..server() });
+    let held = Client { close: Close::Never, targets: servers, ..client(20) };
+    let _clients = run_all(near, held);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, more: &[&str]| {
+        let path = folder.path().join(name);
+        record_with(near, &path, more);
+        path
+    };
+    let open = file("open", &[]);
+    let hidden = [file("addresses", &["--redact", "addresses"]), file("all", &["--redact", "all"])];
+    for (i, side) in hidden.iter().enumerate() {
+        let done = finish(Command::new(LINGER).args(["diff", "--format", "json"]).arg(&open).arg(side));
+        let report: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_valid(&schema("diff"), &report);
+        for list in
+            ["destinations", "processes", "timestamps", "states", "findings_new", "findings_gone", "story"]
+        {
+            assert_eq!(report[list], serde_json::json!([]), "{list}: {report:#}");
+        }
+        let unknown = report["unknown"].to_string();
+        assert!(unknown.contains("hidden: destinations are compared by port"), "{unknown}");
+        assert_eq!(unknown.contains("names are hidden"), i == 1, "{unknown}");
+    }
+    // A port's change is told still.
+    let more = run_all(
+        near,
+        Client { close: Close::Never, targets: vec!["10.77.0.2:82".parse().unwrap()], ..client(7) },
+    );
+    let later = file("later", &["--redact", "all"]);
+    let done = finish(Command::new(LINGER).args(["diff", "--format", "json"]).arg(&hidden[0]).arg(&later));
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    let change = &report["destinations"][0];
+    let gain = change["after"].as_f64().unwrap() - change["before"].as_f64().unwrap();
+    assert_eq!((&change["what"], gain), (&"*:82".into(), 7.0));
+    let text = finish(Command::new(LINGER).arg("diff").arg(&open).arg(&later)).stdout;
+    assert!(!text.contains("240.0.0.") && text.contains("*:82"), "{text}");
+    drop(more);
 }
 
 #[test]
