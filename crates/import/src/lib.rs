@@ -13,6 +13,7 @@ mod command;
 mod gather;
 mod netstat;
 mod others;
+mod paste;
 mod reader;
 pub mod recording;
 mod redact;

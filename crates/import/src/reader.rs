@@ -2,6 +2,7 @@
 
 use crate::command::{self, Command, Program};
 use crate::others::{self, Setting};
+use crate::paste::{self, Decoder};
 use crate::ss::{self, Columns, Entry, Taken};
 use crate::text::{Words, clip, trim};
 use crate::{Kind, netstat};
@@ -92,6 +93,11 @@ pub(crate) struct Reader {
     /// A socket's line that ended before the peer's address.
     half: Vec<u8>,
     small: String,
+    decoder: Decoder,
+    /// What stood before the heading, as a quote or an indented block has it, and so before the lines below.
+    dressing: Vec<u8>,
+    /// This line has no such thing before it.
+    bare: bool,
 }
 
 impl Reader {
@@ -107,6 +113,9 @@ impl Reader {
             pending: false,
             half: Vec::new(),
             small: String::new(),
+            decoder: Decoder::default(),
+            dressing: Vec::new(),
+            bare: true,
         }
     }
 
@@ -118,7 +127,13 @@ impl Reader {
     }
 
     /// Takes bytes, in pieces of any size.
-    pub fn feed(&mut self, mut bytes: &[u8], sink: &mut impl Sink) {
+    pub fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink) {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        decoder.feed(bytes, |bytes| self.lines(bytes, sink));
+        self.decoder = decoder;
+    }
+
+    fn lines(&mut self, mut bytes: &[u8], sink: &mut impl Sink) {
         while !self.carry.is_empty() || self.cut {
             let Some(end) = memchr::memchr(b'\n', bytes) else {
                 self.keep(bytes);
@@ -147,6 +162,8 @@ impl Reader {
 
     /// Ends a file.
     pub fn end(&mut self, sink: &mut impl Sink) {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        decoder.end(|bytes| self.lines(bytes, sink));
         if !self.carry.is_empty() {
             let line = std::mem::take(&mut self.carry);
             self.whole_line(&line, sink);
@@ -203,6 +220,9 @@ impl Reader {
     fn whole_line(&mut self, line: &[u8], sink: &mut impl Sink) {
         self.line += 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let whole = line.len();
+        let line = if self.dressing.is_empty() { line } else { paste::undress(line, &self.dressing) };
+        self.bare = line.len() == whole;
         // The one case that has to be fast.
         if let Mode::Ss(_) = self.mode
             && line.first().is_some_and(u8::is_ascii_uppercase)
@@ -215,7 +235,16 @@ impl Reader {
                 return;
             }
         }
-        self.line_of_any_kind(line, sink);
+        match paste::plain(line) {
+            // Where the dressing has hard spaces, it is found on the plain line only.
+            Some(line) if !self.dressing.is_empty() => {
+                let undressed = paste::undress(&line, &self.dressing);
+                self.bare = undressed.len() == line.len();
+                self.line_of_any_kind(undressed, sink);
+            }
+            Some(line) => self.line_of_any_kind(&line, sink),
+            None => self.line_of_any_kind(line, sink),
+        }
     }
 
     fn line_of_any_kind(&mut self, line: &[u8], sink: &mut impl Sink) {
@@ -229,6 +258,15 @@ impl Reader {
             return;
         }
         if self.heading(line, sink) {
+            if self.bare {
+                // The quote is over.
+                self.dressing.clear();
+            }
+            return;
+        }
+        let dressed = paste::dress(line);
+        if dressed > 0 && self.heading(&line[dressed..], sink) {
+            self.dressing = line[..dressed].to_vec();
             return;
         }
         let taken = self.in_mode(line, sink);

@@ -232,6 +232,49 @@ fn oddities_are_read_or_told_of() {
     assert_eq!(nothing.account.skipped.iter().map(|s| s.lines).sum::<u64>(), 2);
 }
 
+/// The same output as mail, tickets, chats, terminals and PowerShell hand it on.
+#[test]
+fn what_a_text_suffers_on_its_way_is_undone() {
+    let text = String::from_utf8(output("ss-tanpoem")).expect("text");
+    let each =
+        |change: &dyn Fn(&str) -> String| text.lines().map(|line| change(line) + "\n").collect::<String>();
+    let utf16 = |units: Vec<u16>| -> Vec<u8> { units.into_iter().flat_map(u16::to_le_bytes).collect() };
+    let all: [(&str, Vec<u8>); 9] = [
+        ("quoted", each(&|line| format!("> {line}")).into()),
+        (
+            "quoted twice, from below the heading on",
+            each(&|line| {
+                if line.starts_with("State") { format!("> {line}") } else { format!(">> {line}") }
+            })
+            .into(),
+        ),
+        ("indented", each(&|line| format!("    {line}")).into()),
+        ("with tabs before", each(&|line| format!("\t{line}")).into()),
+        ("with hard spaces", text.replace(' ', "\u{a0}").into()),
+        ("indented with hard spaces", each(&|line| format!("    {line}").replace(' ', "\u{a0}")).into()),
+        ("with other dashes", text.replace('-', "\u{2011}").into()),
+        ("coloured", each(&|line| format!("\x1b[32m{}\x1b[0m", line.replacen(' ', "\x1b[0m ", 1))).into()),
+        ("UTF-16", utf16([0xfeff].into_iter().chain(text.encode_utf16()).collect())),
+    ];
+    for (how, bytes) in all {
+        for chunk in [7, 64 << 10] {
+            let imported = import_in(chunk, &[("-", bytes.clone())]);
+            assert_eq!(counts(&imported), TRUTH, "{how}");
+            assert!(imported.account.skipped.is_empty(), "{how}: {:?}", imported.account.skipped);
+            let processes = imported.snapshot.host.processes.as_ref().expect("processes");
+            assert!(processes.list.iter().any(|p| p.comm == "python3"), "{how}: {processes:?}");
+        }
+    }
+    // A quote ends: what comes below it keeps the indentation that it has of its own.
+    let mut joined = each(&|line| format!("    {line}"));
+    joined.push_str(&String::from_utf8(output("netstat-s")).expect("text"));
+    let imported = pasted(&joined);
+    assert_eq!(counts(&imported), TRUTH);
+    let alone = import(&[("-", output("netstat-s"))]);
+    assert_eq!(imported.snapshot.counters, alone.snapshot.counters);
+    assert_eq!(imported.account.skipped.len(), alone.account.skipped.len(), "{:?}", imported.account.skipped);
+}
+
 #[test]
 fn another_namespace_is_left_out() {
     let files =
