@@ -6,7 +6,7 @@ use linger_model::State;
 use linger_model::record::{Family, Timer, TimerKind};
 
 /// netstat's names of states, and those of the translations that were seen.
-fn state(word: &[u8]) -> Option<State> {
+pub(crate) fn state(word: &[u8]) -> Option<State> {
     Some(match word {
         b"ESTABLISHED" | b"VERBUNDEN" | b"ESTABLECIDO" | b"ESTABELECIDA" => State::Established,
         b"TIME_WAIT" => State::TimeWait,

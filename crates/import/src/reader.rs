@@ -522,6 +522,7 @@ impl Reader {
                 }
             }
             Mode::Pairs => Line::No("not names and figures as /proc/net/snmp has them"),
+            Mode::Unknown if is_count(line) => Line::No(COUNTED),
             Mode::Unknown => Line::No(UNKNOWN),
         }
     }
@@ -666,6 +667,16 @@ impl Reader {
 }
 
 const UNKNOWN: &str = "not the output of a program that is known";
+const COUNTED: &str =
+    "a count and not the sockets: give what was counted, the output of ss or netstat itself";
+
+/// `28231 TIME-WAIT`, as sort and uniq make it of sockets.
+fn is_count(line: &[u8]) -> bool {
+    let mut words = Words(line);
+    let (count, state) = (words.word(), words.word());
+    let is_state = ss::state(state).or_else(|| netstat::state(state)).is_some();
+    crate::text::number(count).is_some() && is_state && words.rest().is_empty()
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {

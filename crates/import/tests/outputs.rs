@@ -227,6 +227,12 @@ fn oddities_are_read_or_told_of() {
     );
     assert_eq!(counts(&names)[1], Some(1));
     assert_eq!(names.account.skipped.len(), 2, "{:?}", names.account);
+    // What was counted already says too little.
+    for counts in ["  28231 TIME-WAIT\n     12 LISTEN\n", "  28231 TIME_WAIT\n    120 ESTABLISHED\n"] {
+        let counted = pasted(counts);
+        assert!(counted.snapshot.sockets.is_err());
+        assert!(counted.account.skipped[0].reason.contains("give what was counted"), "{:?}", counted.account);
+    }
     let nothing = pasted("Dear support,\nplease find attached.\n");
     assert!(nothing.snapshot.sockets.is_err() && nothing.account.pieces.is_empty());
     assert_eq!(nothing.account.skipped.iter().map(|s| s.lines).sum::<u64>(), 2);
