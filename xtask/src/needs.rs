@@ -105,7 +105,12 @@ const NEEDS: &[Need] = &[
         steps: &[Step::Vm],
         why: "linger on other kernels",
     },
-    Need { program: "xz", package: "xz-utils", steps: &[Step::Vm], why: "linger on other kernels" },
+    Need {
+        program: "xz",
+        package: "xz-utils",
+        steps: &[Step::Test, Step::Vm],
+        why: "the end-to-end test that imports a packed sosreport; linger on other kernels",
+    },
 ];
 
 /// Installs what is missing for these steps if it may; says what is still missing, and gives that.

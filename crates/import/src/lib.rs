@@ -19,6 +19,7 @@ pub mod recording;
 mod redact;
 mod ss;
 mod survey;
+pub mod tar;
 mod text;
 
 pub use gather::{Feed, Gathering, Imported};

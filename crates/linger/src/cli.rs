@@ -235,7 +235,7 @@ Examples:
   linger check --trace                      who makes the TIME_WAIT sockets: watch for 5 s
   linger check --fail-on critical           as a monitoring plugin: warnings exit with 0
   ss -tanpoemi | linger check --from -      what somebody pasted, or a file of it
-  linger check --from sosreport-web1/       a sosreport's folder, or a copy of /proc/net
+  linger check --from sosreport-web1.tar.xz a sosreport, its folder, or a copy of /proc/net
 
 Exit status: 0 OK, 1 warning, 2 critical, 3 could not tell (sockets or counters
 could not be read, or a rule asked for with --select has no answer); usage
@@ -348,8 +348,8 @@ pub struct CheckArgs {
     /// have an owner. Needs what `linger trace` needs; without it, the report says so and is otherwise the same.
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = interval)]
     pub trace: Option<Duration>,
-    /// Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport's
-    /// folder, a copy of /proc/net, a recording of `linger record`; - for standard input.
+    /// Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport
+    /// (.tar, .tar.gz, .tar.xz) or its folder, a copy of /proc/net, a recording of `linger record`; - for standard input.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["netns", "interval", "samples", "trace"])]
     pub from: Option<PathBuf>,
     /// Of a recording, only from one moment to another, from its beginning: 10s,40s.

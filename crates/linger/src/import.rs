@@ -1,7 +1,9 @@
 //! From a file, a folder or standard input to what `linger_import` makes of it. This opens and reads; it understands
 //! nothing.
 
+use crate::archive::{self, Packing};
 use anyhow::{Context, anyhow, bail};
+use linger_import::tar::Members;
 use linger_import::{Feed, Imported, Options, Survey};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
@@ -17,6 +19,15 @@ const IN_MEMORY: usize = 8 << 20;
 const MOST_ENTRIES: usize = 200_000;
 /// How deep it is looked.
 const DEEPEST: usize = 12;
+/// Files of an archive that are read, and of those the ones that are no small file of /proc.
+const MOST_MEMBERS: usize = 10_000;
+const MOST_TEXTS: usize = 500;
+/// Bytes of these: a small archive can hold a file that fills every disk.
+const MOST_BYTES: u64 = 2 << 30;
+/// Bytes of a file of an archive that are kept in memory, and of all together; what is more goes to nameless temporary
+/// files.
+const MEMBER_IN_MEMORY: usize = 1 << 20;
+const MEMBERS_IN_MEMORY: usize = 24 << 20;
 /// Bytes read of a file of /proc/sys and of other small ones.
 const SMALL: u64 = 1 << 20;
 
@@ -47,7 +58,11 @@ enum Role {
 /// Reads `from`: a file, a folder, or `-`.
 pub fn read(from: &Path, options: Options) -> anyhow::Result<Imported> {
     let (label, items, taken_at) = if from == Path::new("-") {
-        let item = Item { name: "-".to_owned(), role: Role::Text, place: spool(&mut io::stdin().lock())? };
+        let item = Item {
+            name: "-".to_owned(),
+            role: Role::Text,
+            place: spool(&mut io::stdin().lock(), IN_MEMORY)?,
+        };
         ("standard input".to_owned(), vec![item], SystemTime::now())
     } else {
         let label = from.display().to_string();
@@ -57,8 +72,15 @@ pub fn read(from: &Path, options: Options) -> anyhow::Result<Imported> {
             (label, folder(from)?, written)
         } else {
             let mut file = File::open(from).with_context(|| format!("cannot read {label}"))?;
-            let place = if about.is_file() { Place::Path(from.to_owned()) } else { spool(&mut file)? };
-            (label.clone(), vec![Item { name: label, role: Role::Text, place }], written)
+            let packing = if about.is_file() { archive::packing(&mut file)? } else { None };
+            if let Some(packing) = packing {
+                let items = archived(file, packing, from).with_context(|| format!("cannot read {label}"))?;
+                (label, items, written)
+            } else {
+                let place =
+                    if about.is_file() { Place::Path(from.to_owned()) } else { spool(&mut file, IN_MEMORY)? };
+                (label.clone(), vec![Item { name: label, role: Role::Text, place }], written)
+            }
         }
     };
     let mut items = items;
@@ -95,7 +117,7 @@ fn surveyed(item: &mut Item, survey: &mut Survey) -> anyhow::Result<()> {
             let mut packed = None;
             item.each(|bytes| {
                 if std::mem::take(&mut first) {
-                    packed = archive(bytes);
+                    packed = Packing::of(bytes);
                 }
                 if packed.is_none() {
                     survey.feed(bytes);
@@ -103,7 +125,10 @@ fn surveyed(item: &mut Item, survey: &mut Survey) -> anyhow::Result<()> {
             })?;
             survey.end();
             match packed {
-                Some((what, how)) => Err(anyhow!("it is {what}: {how}")),
+                Some(packed) => Err(anyhow!(
+                    "it is {}: give it as a file, or unpack it and give the folder",
+                    packed.name()
+                )),
                 None => Ok(()),
             }
         }
@@ -149,45 +174,32 @@ impl Item {
 
     fn small(&mut self) -> io::Result<String> {
         let mut bytes = Vec::new();
-        if let Place::Path(path) = &self.place {
-            File::open(path)?.take(SMALL).read_to_end(&mut bytes)?;
+        match &mut self.place {
+            Place::Path(path) => drop(File::open(path)?.take(SMALL).read_to_end(&mut bytes)?),
+            Place::Memory(memory) => bytes = std::mem::take(memory),
+            Place::Spooled(file) => drop(file.take(SMALL).read_to_end(&mut bytes)?),
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
-/// What is packed, and how to unpack it.
-fn archive(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
-    const UNPACK: &str = "unpack it (tar xf FILE) and give the folder";
-    let known: [(&[u8], &str); 5] = [
-        (b"\xfd7zXZ\0", "an xz archive"),
-        (b"\x1f\x8b", "a gzip archive"),
-        (b"BZh", "a bzip2 archive"),
-        (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-        (b"PK\x03\x04", "a zip archive"),
-    ];
-    let tar = bytes.get(257..262) == Some(b"ustar");
-    let found = known.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, what)| *what);
-    found.or_else(|| tar.then_some("a tar archive")).map(|what| (what, UNPACK))
-}
-
 /// Keeps what can be read only once, so that it can be read twice.
-fn spool(from: &mut impl Read) -> anyhow::Result<Place> {
+fn spool(from: &mut impl Read, in_memory: usize) -> anyhow::Result<Place> {
     let mut memory = Vec::new();
-    from.take(IN_MEMORY as u64).read_to_end(&mut memory).context("cannot read what is piped in")?;
-    if memory.len() < IN_MEMORY {
+    from.take(in_memory as u64).read_to_end(&mut memory).context("cannot be read to its end")?;
+    if memory.len() < in_memory {
         return Ok(Place::Memory(memory));
     }
     let folder = std::env::temp_dir();
     let unnamed = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file =
         rustix::fs::open(&folder, unnamed, Mode::RUSR | Mode::WUSR).map_err(io::Error::from).with_context(
-            || format!("cannot keep what is piped in under {} (TMPDIR): give it as a file", folder.display()),
+            || format!("cannot keep it under {} (TMPDIR): give a file that is not packed", folder.display()),
         )?;
     let mut file = File::from(file);
     let kept = file.write_all(&memory).and_then(|()| io::copy(from, &mut file).map(drop));
     kept.with_context(|| {
-        format!("cannot keep what is piped in under {} (TMPDIR): give it as a file", folder.display())
+        format!("cannot keep it under {} (TMPDIR): give a file that is not packed", folder.display())
     })?;
     Ok(Place::Spooled(file))
 }
@@ -223,20 +235,88 @@ fn folder(from: &Path) -> anyhow::Result<Vec<Item>> {
     if found.is_empty() {
         bail!("{}: no sos_commands, no proc and no file of a program's output is in it", from.display());
     }
+    one_host(found, |root| from.join(root).display().to_string(), from)
+}
+
+/// The items, if they are all of one host.
+fn one_host(
+    found: Vec<(String, Item)>,
+    shown: impl Fn(&str) -> String,
+    from: &Path,
+) -> anyhow::Result<Vec<Item>> {
     let mut roots: Vec<&str> = found.iter().map(|(root, _)| root.as_str()).collect();
     roots.sort_unstable();
     roots.dedup();
     if roots.len() > 1 {
-        let shown: Vec<String> = roots.iter().take(5).map(|r| from.join(r).display().to_string()).collect();
+        let list: Vec<String> = roots.iter().take(5).map(|root| shown(root)).collect();
         let more = if roots.len() > 5 { ", …" } else { "" };
         bail!(
             "{} holds the files of {} hosts; give one of them: {}{more}",
             from.display(),
             roots.len(),
-            shown.join(", ")
+            list.join(", ")
         );
     }
     Ok(found.into_iter().map(|(_, item)| item).collect())
+}
+
+/// What there is to read in an archive, in one pass over it: what is wanted is a small part of a sosreport.
+fn archived(file: File, packing: Packing, from: &Path) -> anyhow::Result<Vec<Item>> {
+    let mut unpacked = archive::unpacked(file, packing)?;
+    let mut first = Vec::new();
+    unpacked.by_ref().take(512).read_to_end(&mut first)?;
+    let tar = Packing::of(&first) == Some(Packing::Tar);
+    let mut unpacked = io::Cursor::new(first).chain(unpacked);
+    if !tar {
+        // One file, packed for itself.
+        let place = spool(&mut unpacked.take(MOST_BYTES + 1), IN_MEMORY)?;
+        if let Place::Spooled(file) = &place
+            && file.metadata()?.len() > MOST_BYTES
+        {
+            bail!("it has more than 2 GiB: unpack it and give the file");
+        }
+        return Ok(vec![Item { name: from.display().to_string(), role: Role::Text, place }]);
+    }
+    let mut members = Members::new(&mut unpacked);
+    let mut found: Vec<(String, Item)> = Vec::new();
+    let (mut seen, mut texts, mut bytes, mut room) = (0, 0, 0u64, MEMBERS_IN_MEMORY);
+    while let Some(member) = members.next_member()? {
+        seen += 1;
+        if seen > MOST_ENTRIES {
+            bail!("it holds more than {MOST_ENTRIES} files: unpack it and give the folder of one host");
+        }
+        let Some((root, role)) = role(&member.name, false) else { continue };
+        if role == Role::Text {
+            texts += 1;
+            bytes = bytes.saturating_add(member.size);
+        }
+        if bytes > MOST_BYTES {
+            bail!(
+                "{} and what is before it have more than 2 GiB: unpack it and give the folder",
+                member.name
+            );
+        }
+        if found.len() == MOST_MEMBERS || texts > MOST_TEXTS || (role != Role::Text && room == 0) {
+            bail!("it holds more to read than one host has: unpack it and give the folder of one host");
+        }
+        let place = match role {
+            Role::Text => spool(&mut members, room.min(MEMBER_IN_MEMORY))?,
+            _ => {
+                let mut bytes = Vec::new();
+                members.by_ref().take(SMALL.min(room as u64)).read_to_end(&mut bytes)?;
+                Place::Memory(bytes)
+            }
+        };
+        if let Place::Memory(bytes) = &place {
+            room = room.saturating_sub(bytes.len());
+        }
+        found.push((root, Item { name: member.name, role, place }));
+    }
+    if found.is_empty() {
+        bail!("no sos_commands, no proc and no file of a program's output is in it");
+    }
+    found.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    one_host(found, str::to_owned, from)
 }
 
 /// Regular files below a folder. Links are not followed: in a sosreport they lead to files that are there anyway.
@@ -351,14 +431,5 @@ mod tests {
         {
             assert_eq!(role(other, false), None, "{other}");
         }
-    }
-
-    #[test]
-    fn archives_are_known_by_their_first_bytes() {
-        assert!(archive(b"\x1f\x8b\x08").is_some_and(|(what, _)| what.contains("gzip")));
-        let mut tar = vec![b'a'; 512];
-        tar[257..262].copy_from_slice(b"ustar");
-        assert!(archive(&tar).is_some());
-        assert_eq!(archive(b"State Recv-Q"), None);
     }
 }

@@ -4,6 +4,7 @@
 //! `cmd` does it, `render` shows it.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod cli;
 mod cmd;
 mod config;

@@ -244,6 +244,45 @@ fn programs_of_every_kind_are_read_from_a_folder_like_a_sosreport() {
         assert_ne!(report["verdict"], "unknown", "{report:#}");
         assert!(status <= 2);
     }
+    // The same packed, as sos leaves it.
+    fs::create_dir_all(base.join("proc/sys/net/ipv4")).unwrap();
+    fs::write(base.join("proc/sys/net/ipv4/tcp_tw_reuse"), "1\n").unwrap();
+    fs::write(base.join("proc/large"), vec![7; 3 << 20]).unwrap();
+    let (open, _) = check_from(&base, &["-v"]);
+    for (flag, ending) in [("-cf", "tar"), ("-czf", "tar.gz"), ("-cJf", "tar.xz")] {
+        let packed = folder.path().join(format!("sos.{ending}"));
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(folder.path()).arg(flag).arg(&packed).arg("./sosreport-far-2020");
+        let done = finish(&mut tar);
+        if done.status != Some(0) {
+            assert!(!in_ci(), "tar or xz is missing: {done:?}");
+            println!("SKIPPED: tar or xz is missing");
+            continue;
+        }
+        let (report, _) = check_from(&packed, &["-v"]);
+        // Only the names differ, and when it was written.
+        let told = |report: &Value| {
+            let list = |name: &str| report["imported"][name].to_string().replace("sosreport-far-2020/", "");
+            (report["states"].clone(), report["findings"].clone(), list("pieces"), list("skipped"))
+        };
+        assert_eq!(told(&report), told(&open), "{ending}");
+        // Cut short, damaged.
+        let bytes = fs::read(&packed).unwrap();
+        let cut = folder.path().join("cut");
+        fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+        let done = finish(Command::new(LINGER).args(["check", "--from"]).arg(&cut));
+        assert!(done.status == Some(3) && done.stderr.contains("cannot read"), "{done:?}");
+        fs::remove_file(&packed).unwrap();
+    }
+    fs::remove_file(folder.path().join("cut")).unwrap();
+    // A single output, packed for itself.
+    let one = folder.path().join("ss_-peaonmi");
+    fs::copy(networking.join("ss_-peaonmi"), &one).unwrap();
+    assert_eq!(finish(Command::new("gzip").arg(&one)).status, Some(0));
+    let packed = folder.path().join("ss_-peaonmi.gz");
+    let (report, _) = check_from(&packed, &[]);
+    assert_eq!(report["states"]["close_wait"], count("CLOSE_WAIT"));
+    fs::remove_file(&packed).unwrap();
     // The sockets alone, by each of the other tables.
     for (name, file) in
         [("netstat", networking.join("netstat_-W_-neopa")), ("lsof", networking.join("lsof_-i"))]
@@ -268,7 +307,13 @@ fn what_cannot_be_imported_is_told_in_a_sentence() {
     assert!(refused(folder.path()).contains("no sos_commands"));
     let packed = folder.path().join("sos.tar.xz");
     fs::write(&packed, b"\xfd7zXZ\0rest").unwrap();
-    assert!(refused(&packed).contains("unpack it"));
+    assert!(refused(&packed).contains("sos.tar.xz"));
+    for (bytes, name) in [(&b"BZh91AY"[..], "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip")] {
+        fs::write(&packed, bytes).unwrap();
+        let said = refused(&packed);
+        assert!(said.contains(name) && said.contains("unpack it"), "{said}");
+    }
+    fs::remove_file(&packed).unwrap();
     for host in ["a", "b"] {
         let place = folder.path().join("nodes").join(host);
         fs::create_dir_all(&place).unwrap();
