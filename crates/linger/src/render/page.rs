@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
 /// Of [`STYLE`] and [`SCRIPT`], as a Content-Security-Policy has it: a browser runs nothing else, whatever a process or
 /// a host is called. The test in a browser says what they should be.
-const STYLE_HASH: &str = "sha256-6wcW4uOH9oGKKAnf5hzdk7SXybirRP5bjM/USq5uTqI=";
+const STYLE_HASH: &str = "sha256-t1JWwrmUKy330UtfhaMMIP/4C3dV9YWbs6pX0Z6c8ds=";
 const SCRIPT_HASH: &str = "sha256-BpqDfjqWoiXEIvlzALHgjJHEGkbmnvtE3K1J0PdEpc0=";
 
 /// Panels of states, and of headroom.
