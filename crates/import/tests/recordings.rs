@@ -2,13 +2,23 @@
 
 use linger_import::recording::{About, End, RecordingError, Redaction, Samples, head, sample};
 use linger_import::{Feed, Options, Redactor, Survey};
-use linger_model::{Snapshot, State};
+use linger_model::aggregate::TimeWaitMakers;
+use linger_model::{Groups, Snapshot, State};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
 fn snapshot() -> Snapshot {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/outputs/ss-tanpoemi");
     imported(&std::fs::read(path).expect("an output"), "web1.example")
+}
+
+/// As a trace beside it would have it: it knows who made the connections to each destination.
+fn traced(mut snapshot: Snapshot) -> Snapshot {
+    let table = snapshot.sockets.as_mut().expect("sockets");
+    let mut by = Groups::new(16_384);
+    table.tuples.iter().for_each(|group| *by.add((group.key, 0)) = ());
+    table.time_wait_makers = Some(TimeWaitMakers { by, unknown: 3 });
+    snapshot
 }
 
 fn about(redaction: Redaction) -> About {
@@ -66,6 +76,18 @@ fn a_recording_reads_as_it_was_written() {
 }
 
 #[test]
+fn who_made_time_wait_is_read_as_it_was_written() {
+    let mut bytes = head(&about(Redaction::None)).expect("a head");
+    bytes.extend(sample(&traced(snapshot())).expect("a sample"));
+    let (all, end) = read(&bytes).expect("a recording");
+    assert_eq!((all.len(), end), (1, Some(End::Whole)));
+    let table = all[0].sockets.as_ref().expect("sockets");
+    let makers = table.time_wait_makers.as_ref().expect("a trace");
+    assert_eq!((makers.by.len(), makers.unknown), (table.tuples.len(), 3));
+    assert!(table.tuples.len() > 1 && table.tuples.iter().all(|g| table.maker(&g.key) == Some((0, 1))));
+}
+
+#[test]
 fn one_that_was_cut_short_opens_up_to_its_last_whole_sample() {
     let whole = recording(3);
     let one = recording(1).len();
@@ -113,6 +135,7 @@ fn recordings_of_released_versions_are_read() {
     let table = all[1].sockets.as_ref().expect("sockets");
     assert_eq!(table.states.get(State::Established), Some(16));
     assert_eq!(table.holders.get(&Some(0)).map(|h| h.close_wait.unread), Some(2));
+    assert!(table.time_wait_makers.is_none());
 }
 
 /// One of a host, made by `linger record --redact all`: with counters, settings, listeners and holders.
@@ -210,7 +233,7 @@ fn imported(text: &[u8], name: &str) -> Snapshot {
 
 #[test]
 fn what_is_hidden_is_nowhere_in_the_file() {
-    let original = snapshot();
+    let original = traced(snapshot());
     for redaction in [Redaction::Addresses, Redaction::All] {
         let mut redactor = Redactor::new(redaction);
         let hidden = redactor.redact(original.clone());
@@ -240,6 +263,8 @@ fn what_is_hidden_is_nowhere_in_the_file() {
         let count =
             |s: &Snapshot| s.sockets.as_ref().map(|t| (t.states, t.tuples.len(), t.clients.len())).ok();
         assert_eq!(count(&hidden), count(&original));
+        let table = hidden.sockets.as_ref().expect("sockets");
+        assert!(table.tuples.iter().all(|g| table.maker(&g.key) == Some((0, 1))));
     }
 }
 
@@ -254,7 +279,7 @@ proptest! {
     }
     #[test]
     fn no_address_and_no_name_is_left((text, addresses, names) in host_text()) {
-        let original = imported(text.as_bytes(), "customer.example");
+        let original = traced(imported(text.as_bytes(), "customer.example"));
         let states = original.sockets.as_ref().expect("sockets").states;
         let mut secrets: Vec<Vec<u8>> = Vec::new();
         for address in addresses {
