@@ -16,6 +16,9 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Inodes of closed sockets that are kept, by the namespace of the processes that keep them.
+pub type Closed = HashMap<u64, HashSet<u32>>;
+
 /// Sockets remembered: 9 bytes each. Beyond it, holders are no longer found, and the report says so.
 const MOST_SOCKETS: usize = 4_000_000;
 /// A process's unlisted sockets are looked at one by one only from this many on: a few are always there (unix,
@@ -289,27 +292,29 @@ impl HolderTable {
     }
 
     /// Looks for closed TCP sockets whose descriptors are kept: sockets that no table listed in the walks that asked
-    /// this table for owners. Only processes of the walked namespaces count. Returns their inodes.
-    pub fn find_closed(&mut self, walked_netns: &[u64], before: Option<&HashSet<u32>>) -> HashSet<u32> {
+    /// this table for owners. Only processes of the walked namespaces count. `before` has what each namespace's last
+    /// walk found; returns what this one did, with an entry for every namespace walked.
+    pub fn find_closed(&mut self, walked_netns: &[u64], before: &Closed) -> Closed {
         let mut unlisted = vec![0u32; self.processes.list.len()];
         for holder in self.inodes.iter().filter(|h| !h.seen.load(Ordering::Relaxed)) {
             if let Some(n) = unlisted.get_mut(holder.process as usize) {
                 *n += 1;
             }
         }
-        let mut closed = HashSet::new();
-        self.processes.has_past = before.is_some();
+        let mut closed: Closed = walked_netns.iter().map(|n| (*n, HashSet::new())).collect();
+        self.processes.has_past = walked_netns.iter().all(|n| before.contains_key(n));
         for (index, _) in unlisted.iter().enumerate().filter(|(_, n)| **n >= UNLISTED_FROM) {
             let process = &self.processes.list[index];
-            if !process.netns.is_some_and(|n| walked_netns.contains(&n)) {
+            let Some((netns, of_netns)) = process.netns.and_then(|n| Some((n, closed.get_mut(&n)?))) else {
                 continue;
-            }
+            };
             let found = self.closed_of(process.pid);
-            let lasting = before.map_or(0, |before| found.iter().filter(|i| before.contains(*i)).count());
+            let lasting =
+                before.get(&netns).map_or(0, |before| found.iter().filter(|i| before.contains(*i)).count());
             let process = &mut self.processes.list[index];
             process.closed_tcp = found.len() as u32;
             process.closed_tcp_lasting = lasting as u32;
-            closed.extend(found);
+            of_netns.extend(found);
         }
         closed
     }
@@ -485,11 +490,11 @@ mod tests {
         let only = ScanOptions { only_pid: Some(std::process::id()), ..ScanOptions::default() };
         let _kept = sockets();
         let mut first = HolderTable::scan(&only).expect("processes");
-        let before = first.find_closed(&[own], None);
+        let before = first.find_closed(&[own], &Closed::default());
         assert!(mine(&first).0 >= UNLISTED_FROM + 4 && mine(&first).1 == 0);
         let _fresh = sockets();
         let mut second = HolderTable::scan(&only).expect("processes");
-        second.find_closed(&[own], Some(&before));
+        second.find_closed(&[own], &before);
         let (closed, lasting) = mine(&second);
         assert!(closed >= 2 * (UNLISTED_FROM + 4) && lasting < closed && lasting >= UNLISTED_FROM + 4);
     }

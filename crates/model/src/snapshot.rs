@@ -353,6 +353,21 @@ mod shared {
     }
 }
 
+/// One moment of one network namespace without its sockets: what costs nothing to read every second.
+#[derive(Debug, Clone)]
+pub struct Light {
+    /// When, as microseconds since 1970 (UTC).
+    pub taken_at_us: i64,
+    /// The same moment by a clock that never jumps, microseconds.
+    pub monotonic_us: u64,
+    /// /proc/net/sockstat and sockstat6.
+    pub sockstat: Reading<Sockstat>,
+    /// /proc/net/snmp and netstat.
+    pub counters: Reading<Counters>,
+    /// Connection tracking; `Ok(None)` where it is not loaded.
+    pub conntrack: Reading<Option<Conntrack>>,
+}
+
 impl Snapshot {
     /// A sysctl's text, from the namespace or else from the host.
     pub fn sysctl(&self, key: &str) -> Reading<&str> {
