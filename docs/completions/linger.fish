@@ -41,6 +41,7 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "explain" -d 'Explain 
 complete -c linger -n "__fish_linger_needs_command" -f -a "lab" -d 'Reproduce incidents on this kernel, in network namespaces that vanish'
 complete -c linger -n "__fish_linger_needs_command" -f -a "tune" -d 'Change kernel settings step by step, watch each, and take back what does harm'
 complete -c linger -n "__fish_linger_needs_command" -f -a "mitigate" -d 'In an emergency: limit new connections per source, or destroy sockets'
+complete -c linger -n "__fish_linger_needs_command" -f -a "serve" -d 'Keep watching: metrics for Prometheus, and the report as JSON, over HTTP'
 complete -c linger -n "__fish_linger_needs_command" -f -a "lint" -d 'Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure'
 complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
 complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
@@ -470,6 +471,18 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -l dry-run -d 'Only say what would be taken away'
 complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand serve" -l listen -d 'Listen here; port 0 takes any free one' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l cpu-budget -d 'CPU that sampling may take, per cent of one core' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l top -d 'Rows of listeners, processes, containers and destinations in each namespace; the rest is one row, `other`' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l max-connections -d 'Connections served at a time; more are turned away' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
+complete -c linger -n "__fish_linger_using_subcommand serve" -l netns -d 'Network namespaces: all that can be reached, self, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand serve" -l open-to-others -d 'Allow an address that others reach: nobody is asked for a password'
+complete -c linger -n "__fish_linger_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand serve" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand lint" -l kernel -d 'Kernel that the files are for, for example 6.1; this host\'s if not given' -r
 complete -c linger -n "__fish_linger_using_subcommand lint" -l ram -d 'Memory of the hosts that the files are for, for example 64G; this host\'s with --live' -r
 complete -c linger -n "__fish_linger_using_subcommand lint" -l role -d 'What the hosts do' -r -f -a "gateway\t'Takes many short connections and makes as many'

@@ -66,6 +66,11 @@ impl Sampler {
         Sampler { options, start: Instant::now(), closed_before: Closed::default() }
     }
 
+    /// Asks for something else from now on; what was seen stays known.
+    pub fn ask(&mut self, options: SamplerOptions) {
+        self.options = options;
+    }
+
     /// Time by the clock of [`Snapshot::monotonic_us`].
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()

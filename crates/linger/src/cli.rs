@@ -3,6 +3,7 @@
 mod lab;
 mod lint;
 mod mitigate;
+mod serve;
 mod trace;
 mod tune;
 
@@ -11,6 +12,7 @@ pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
+pub use serve::ServeArgs;
 pub use trace::{DropsArgs, HandshakesArgs, TraceArgs, TraceBy, TraceCommand, TraceStatusArgs};
 pub use tune::{
     GuardianArgs, OneNetns, PlanFormat, StateArgs, TuneApplyArgs, TuneArgs, TuneCommand, TuneConfirmArgs,
@@ -120,6 +122,12 @@ pub enum Command {
         after_long_help = mitigate::MITIGATE_EXAMPLES
     )]
     Mitigate(MitigateArgs),
+    /// Keep watching: metrics for Prometheus, and the report as JSON, over HTTP
+    #[command(
+        after_help = "Examples:\n  linger serve\n  linger serve --config linger.toml --listen 127.0.0.1:9719\n\nMore with --help.",
+        after_long_help = serve::SERVE_EXAMPLES
+    )]
+    Serve(ServeArgs),
     /// Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure
     #[command(
         after_help = "Examples:\n  linger lint\n  linger lint 99-tuning.conf --kernel 6.1 --ram 64G --role proxy\n\nExit status: 0 nothing or notes, 1 warnings, 2 critical, 3 could not be read.\nMore with --help.",

@@ -1,7 +1,7 @@
 //! From a window to a report.
 
 use linger_model::report::{
-    Finding, REPORT_SCHEMA, Report, ReportNetns, Reports, RuledOut, Severity, Unknown, Verdict,
+    Finding, REPORT_SCHEMA, Report, ReportNetns, RuledOut, Severity, Unknown, Verdict,
 };
 use linger_model::snapshot::Gap;
 use linger_model::{State, Window};
@@ -67,12 +67,6 @@ pub fn report(window: &Window, config: &Config, selection: &Selection) -> Report
         unknown,
         headroom: headroom(window, !selection.skip_host),
     }
-}
-
-/// Several namespaces' reports under the worst verdict.
-pub fn reports(reports: Vec<Report>) -> Reports {
-    let verdict = reports.iter().map(|r| r.verdict).max().unwrap_or(Verdict::Unknown);
-    Reports { schema: REPORT_SCHEMA, verdict, reports }
 }
 
 /// RFC 3339 in UTC, to the millisecond.

@@ -373,3 +373,11 @@ pub struct Reports {
     /// One for each namespace; host-wide findings stand in the first only.
     pub reports: Vec<Report>,
 }
+
+impl Reports {
+    /// Several reports under the worst verdict; unknown without any.
+    pub fn new(reports: Vec<Report>) -> Reports {
+        let verdict = reports.iter().map(|r| r.verdict).max().unwrap_or(Verdict::Unknown);
+        Reports { schema: REPORT_SCHEMA, verdict, reports }
+    }
+}

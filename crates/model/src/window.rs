@@ -45,7 +45,7 @@ impl Window {
         &self.snapshots[self.snapshots.len() - 1]
     }
 
-    /// The newest, for itself.
+    /// The newest alone; the past is given back.
     pub fn into_last(mut self) -> Snapshot {
         self.snapshots.swap_remove(self.snapshots.len() - 1)
     }

@@ -11,7 +11,7 @@ use anyhow::bail;
 use linger_collect::{Closers, Depth, Sampler, SamplerOptions};
 use linger_import::Options;
 use linger_model::aggregate::Gather;
-use linger_model::report::{Imported, Severity, Unknown, Verdict};
+use linger_model::report::{Imported, Reports, Severity, Unknown, Verdict};
 use linger_model::{Report, Snapshot, State, Window};
 use linger_netns::Netns;
 use linger_rules::{Config, RULES, Selection, rule};
@@ -64,7 +64,7 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     let status =
         reports.iter().map(|r| status(r, args.fail_on)).max_by_key(|s| severity_of(*s)).unwrap_or(UNKNOWN);
     let shown = if targets.several {
-        show(args.format, &diagnose::reports(reports), |all| {
+        show(args.format, &Reports::new(reports), |all| {
             let texts: Vec<String> = all.reports.iter().map(|r| text(r, style, &options)).collect();
             texts.join("\n")
         })
@@ -124,7 +124,7 @@ pub fn elsewhere(
 }
 
 /// From when a connection counts as idle, and from when as stuck, milliseconds.
-pub fn waits(config: &Config) -> (u32, u32) {
+fn waits(config: &Config) -> (u32, u32) {
     let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
     (milliseconds(config.idle_seconds()), milliseconds(config.stuck_ms() / 1000.0))
 }
@@ -180,6 +180,12 @@ fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
     Ok(selection)
 }
 
+/// What to read for the rules under these thresholds.
+pub fn sampler_options(config: &Config, gather: Gather) -> SamplerOptions {
+    let (idle_ms, stuck_ms) = waits(config);
+    SamplerOptions { gather, sysctls: sysctl_keys(), idle_ms, stuck_ms }
+}
+
 /// Each namespace's snapshots, oldest first. All but the last sample are shallow: TIME_WAIT is counted, not walked.
 /// Those between the first and the last keep what a trend needs.
 pub fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Vec<Snapshot>> {
@@ -194,9 +200,7 @@ fn sample_traced(
     config: &Config,
     closers: Option<&dyn Closers>,
 ) -> Vec<Vec<Snapshot>> {
-    let (idle_ms, stuck_ms) = waits(config);
-    let mut sampler =
-        Sampler::new(SamplerOptions { gather: Gather::CHECK, sysctls: sysctl_keys(), idle_ms, stuck_ms });
+    let mut sampler = Sampler::new(sampler_options(config, Gather::CHECK));
     let mut taken: Vec<Vec<Snapshot>> = namespaces.iter().map(|_| Vec::new()).collect();
     // Counters are read after the processes, which takes as long as it takes: from there the interval runs, in every
     // namespace, so that no window is shorter than what was asked for.

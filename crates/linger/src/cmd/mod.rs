@@ -11,6 +11,7 @@ pub mod mitigate;
 pub mod ports;
 pub mod record;
 pub mod report;
+pub mod serve;
 pub mod states;
 pub mod trace;
 pub mod tune;
@@ -44,6 +45,7 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::Tune(args) => tune::run(&args, &style),
         Command::Mitigate(args) => mitigate::run(&args, &style),
         Command::Guardian(args) => tune::guardian(&args),
+        Command::Serve(args) => serve::run(args),
         Command::Lint(args) => lint::run(&args, &style),
         Command::Config => print(&config::defaults()),
         Command::Completions { shell } => {

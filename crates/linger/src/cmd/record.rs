@@ -1,12 +1,11 @@
 //! `linger record`
 
-use super::check::waits;
-use super::sysctl_keys;
+use super::check::sampler_options;
 use crate::cli::{RecordArgs, Redact};
 use crate::render::{self, bytes};
 use crate::targets;
 use anyhow::{Context, bail};
-use linger_collect::{Depth, Sampler, SamplerOptions};
+use linger_collect::{Depth, Sampler};
 use linger_import::Redactor;
 use linger_import::recording::{About, Redaction, head, sample};
 use linger_model::aggregate::Gather;
@@ -36,9 +35,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<u8> {
         Ok(written)
     };
     write(&head(&about)?)?;
-    let (idle_ms, stuck_ms) = waits(&Config::default());
-    let mut sampler =
-        Sampler::new(SamplerOptions { gather: GATHER, sysctls: sysctl_keys(), idle_ms, stuck_ms });
+    let mut sampler = Sampler::new(sampler_options(&Config::default(), GATHER));
     let mut redactor = Redactor::new(about.redaction);
     let most = args.max_size.saturating_mul(1 << 20);
     let progress = Progress::new(args.duration);

@@ -1,7 +1,6 @@
 //! `linger report`: a page for a post-mortem.
 
-use super::check::{elsewhere, waits};
-use super::sysctl_keys;
+use super::check::{elsewhere, sampler_options};
 use crate::cli::ReportArgs;
 use crate::diagnose::timestamp;
 use crate::kept::Kept;
@@ -9,7 +8,7 @@ use crate::render::{bytes, clean, page};
 use crate::trend::Trend;
 use crate::{config, diagnose, targets};
 use anyhow::{Context, bail};
-use linger_collect::{Depth, Sampler, SamplerOptions};
+use linger_collect::{Depth, Sampler};
 use linger_model::Window;
 use linger_model::aggregate::Gather;
 use linger_model::report::Imported;
@@ -61,9 +60,7 @@ fn live(args: &ReportArgs, config: &Config, trend: &mut Trend) -> anyhow::Result
         bail!("a page is of one namespace: make one for each");
     };
     let namespace = std::slice::from_ref(namespace);
-    let (idle_ms, stuck_ms) = waits(config);
-    let mut sampler =
-        Sampler::new(SamplerOptions { gather: Gather::CHECK, sysctls: sysctl_keys(), idle_ms, stuck_ms });
+    let mut sampler = Sampler::new(sampler_options(config, Gather::CHECK));
     let (mut kept, mut due) = (Kept::new(), Duration::ZERO);
     loop {
         std::thread::sleep(due.saturating_sub(sampler.elapsed()));

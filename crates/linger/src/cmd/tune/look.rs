@@ -1,9 +1,9 @@
 //! Looking at a namespace while its settings change: the code behind `linger check`, and the operator's signals.
 
-use crate::cmd::sysctl_keys;
+use crate::cmd::check::sampler_options;
 use crate::diagnose;
 use crate::render::tune;
-use linger_collect::{Depth, Sampler, SamplerOptions};
+use linger_collect::{Depth, Sampler};
 use linger_facts::state;
 use linger_model::aggregate::Gather;
 use linger_model::report::Severity;
@@ -32,16 +32,9 @@ pub struct Watcher {
 impl Watcher {
     /// Of one namespace; `asks` before each step.
     pub fn new(ns: Netns, config: Config, signals: Signals, asks: bool) -> Watcher {
-        let milliseconds = |seconds: f64| (seconds * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
-        let options = SamplerOptions {
-            gather: Gather::CHECK,
-            sysctls: sysctl_keys(),
-            idle_ms: milliseconds(config.idle_seconds()),
-            stuck_ms: milliseconds(config.stuck_ms() / 1000.0),
-        };
         // In a container's namespace the host's own troubles are no news of the change.
         let selection = Selection { skip_host: ns.is_init() != Some(true), ..Selection::default() };
-        let (sampler, namespaces) = (Sampler::new(options), vec![ns]);
+        let (sampler, namespaces) = (Sampler::new(sampler_options(&config, Gather::CHECK)), vec![ns]);
         Watcher { sampler, namespaces, last: None, config, selection, signals, guard: None, asks }
     }
 
