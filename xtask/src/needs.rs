@@ -92,6 +92,12 @@ const NEEDS: &[Need] = &[
         steps: &[Step::Bpf, Step::Test],
         why: "compiling the BPF programs, to compare them with the objects",
     },
+    Need {
+        program: "promtool",
+        package: "prometheus",
+        steps: &[Step::Test],
+        why: "the test that Prometheus accepts linger's metrics",
+    },
     Need { program: "g++", package: "g++", steps: &[Step::Fuzz], why: "the fuzz smoke (libFuzzer is C++)" },
     Need {
         program: "qemu-system-x86_64",

@@ -19,6 +19,7 @@ mod queues;
 mod record;
 mod rehearse;
 mod report;
+mod serve;
 mod support;
 mod trace;
 mod tune;
