@@ -64,6 +64,9 @@ _linger() {
             linger,report)
                 cmd="linger__subcmd__report"
                 ;;
+            linger,serve)
+                cmd="linger__subcmd__serve"
+                ;;
             linger,states)
                 cmd="linger__subcmd__states"
                 ;;
@@ -149,7 +152,7 @@ _linger() {
 
     case "${cmd}" in
         linger)
-            opts="-h -V --color --help --version check record diff report states ports listeners trace explain lab tune mitigate lint config completions __man __schema __guardian __actor"
+            opts="-h -V --color --help --version check record diff report states ports listeners trace explain lab tune mitigate serve lint config completions __man __schema __guardian __actor"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -986,6 +989,48 @@ _linger() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__serve)
+            opts="-h -V --listen --open-to-others --cpu-budget --top --max-connections --config --netns --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cpu-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --netns)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
