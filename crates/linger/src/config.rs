@@ -4,7 +4,9 @@ use crate::nearest::{hint, nearest};
 use crate::render::clean;
 use anyhow::{Context, anyhow, bail};
 use linger_rules::{Config, RULES, UnknownSetting};
+use linger_serve::config::ServeConfig;
 use rustix::fs::OFlags;
+use serde::Deserialize;
 use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -14,8 +16,29 @@ use std::path::Path;
 /// The longest configuration that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Reads a configuration file.
+/// All that a configuration file says.
+#[derive(Debug, Default)]
+pub struct File {
+    /// Of the rules.
+    pub thresholds: Config,
+    /// Of `linger serve`.
+    pub serve: ServeConfig,
+}
+
+/// The part under `[serve]`.
+#[derive(Deserialize)]
+struct Served {
+    #[serde(default)]
+    serve: ServeConfig,
+}
+
+/// Reads the thresholds of a configuration file, all of which must be right.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
+    Ok(read_all(path)?.thresholds)
+}
+
+/// Reads a configuration file.
+pub fn read_all(path: &Path) -> anyhow::Result<File> {
     let name = clean(&path.display().to_string());
     let text = text(path).with_context(|| format!("cannot read {name}"))?;
     parse(&text).context(name)
@@ -53,19 +76,20 @@ pub fn place(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, column + 1)
 }
 
-fn parse(text: &str) -> anyhow::Result<Config> {
-    let table: toml::Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => {
-            let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-            bail!("not TOML: line {line}, column {column}: {}", brief(error.message()))
-        }
+fn parse(text: &str) -> anyhow::Result<File> {
+    let said = |error: &toml::de::Error| {
+        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+        format!("line {line}, column {column}: {}", brief(error.message()))
     };
+    let mut table: toml::Table = text.parse().map_err(|error| anyhow!("not TOML: {}", said(&error)))?;
+    // Read from the text, because a table has forgotten the lines.
+    let served: Served = toml::from_str(text).map_err(|error| anyhow!(said(&error)))?;
+    table.remove("serve");
     let at = |code: &str, key: Option<&str>| {
         let line = key.map_or_else(|| line_of(text, code), |key| line_in_section(text, code, key));
         format!("line {line}: ")
     };
-    thresholds(&table, &at)
+    Ok(File { thresholds: thresholds(&table, &at)?, serve: served.serve })
 }
 
 /// Thresholds of a table that is part of another file.
@@ -157,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_a_configuration_that_changes_nothing() {
-        let config = parse(&defaults()).expect("the defaults load");
+        let config = parse(&defaults()).expect("the defaults load").thresholds;
         for rule in RULES {
             for threshold in rule.thresholds {
                 assert_eq!(

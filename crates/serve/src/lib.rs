@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod compact;
+pub mod config;
 mod connection;
 mod http;
 mod metrics;
 pub mod pace;
 mod sampler;
 pub mod state;
+mod worker;
 
 use linger_collect::SamplerOptions;
 use linger_model::{Report, Window};
@@ -19,6 +21,10 @@ use linger_netns::Netns;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the end waits for what is done with the last samples.
+const END: Duration = Duration::from_millis(400);
 
 /// What does not change while it runs.
 #[derive(Debug, Clone)]
@@ -53,6 +59,8 @@ pub struct Plan {
     pub sampler: SamplerOptions,
     /// How to judge it.
     pub diagnose: Diagnose,
+    /// What else the service does with it.
+    pub serve: config::ServeConfig,
 }
 
 /// What is asked of whoever starts the service.
@@ -139,6 +147,8 @@ pub fn run(settings: &Settings, hooks: Hooks) -> Result<(), Error> {
             http::Signals::new().map_err(|source| Error::System { operation: "take signals", source })?;
         let sampler = sampler::start(settings, state.clone(), plan.clone(), hooks.namespaces)
             .map_err(|source| Error::System { operation: "start the sampling thread", source })?;
+        // Each takes every sample.
+        let workers: [worker::Worker; 0] = [];
         let address = listener.local_addr().unwrap_or(settings.listen);
         (hooks.log)(&format!("serving http://{address}/metrics"));
         let reload = || match (hooks.plan)() {
@@ -155,6 +165,9 @@ pub fn run(settings: &Settings, hooks: Hooks) -> Result<(), Error> {
         http::serve(settings, listener, &state, signals, reload).await;
         // It only reads: where it is in the middle of a walk, nothing is lost by leaving it there.
         sampler.stop();
+        state.close();
+        let until = Instant::now() + END;
+        workers.into_iter().for_each(|worker| worker.finish(until));
         Ok(())
     })
 }

@@ -719,6 +719,7 @@ mod tests {
             verdict: Verdict::Critical,
             states: None,
             source: None,
+            imported: None,
             findings: (0..n).map(finding).collect(),
             ruled_out: Vec::new(),
             unknown: Vec::new(),

@@ -6,7 +6,8 @@ use linger_model::Report;
 use linger_model::snapshot::{FileUse, Light, Reading, Snapshot, not_asked};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Everything that is served.
@@ -70,10 +71,19 @@ pub struct Cost {
     pub resident_bytes: Option<u64>,
 }
 
+/// A thread that takes each sample.
+#[derive(Debug)]
+struct Sink {
+    name: &'static str,
+    views: SyncSender<Arc<View>>,
+    missed: u64,
+}
+
 /// What sampling and serving share.
 #[derive(Debug)]
 pub struct State {
     view: RwLock<Arc<View>>,
+    sinks: Mutex<Vec<Sink>>,
     began: Instant,
     beat_ms: AtomicU64,
     http_ns: AtomicU64,
@@ -105,6 +115,7 @@ impl State {
         };
         State {
             view: RwLock::new(Arc::new(view)),
+            sinks: Mutex::default(),
             began: Instant::now(),
             beat_ms: AtomicU64::new(0),
             http_ns: AtomicU64::new(0),
@@ -125,9 +136,32 @@ impl State {
 
     /// Replaces it; also the sampling thread's sign of life.
     pub fn publish(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        let view = Arc::new(view);
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view.clone();
+        for sink in self.sinks.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            // It is slow, or has ended: nobody waits for it.
+            sink.missed += u64::from(sink.views.try_send(view.clone()).is_err());
+        }
         let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// Each sample from now on, for a thread of this name; so many wait for it.
+    pub fn subscribe(&self, name: &'static str, waiting: usize) -> Receiver<Arc<View>> {
+        let (views, taken) = sync_channel(waiting);
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner).push(Sink { name, views, missed: 0 });
+        taken
+    }
+
+    /// Ends the threads that take samples, after what waits for them.
+    pub fn close(&self) {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Samples that each of the threads had no time for.
+    pub fn missed(&self) -> Vec<(&'static str, u64)> {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.iter().map(|sink| (sink.name, sink.missed)).collect()
     }
 
     /// How long the sampling thread has given no sign of life.

@@ -2,7 +2,8 @@
 
 use super::check::sampler_options;
 use crate::cli::{NetnsArgs, ServeArgs};
-use crate::{config, diagnose, render, targets};
+use crate::config::{self, File};
+use crate::{diagnose, render, targets};
 use linger_model::aggregate::Gather;
 use linger_rules::Selection;
 use linger_serve::{Found, Hooks, Plan, Settings};
@@ -40,11 +41,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<u8> {
 }
 
 fn plan(file: Option<&PathBuf>) -> anyhow::Result<Plan> {
-    let config = file.map(|path| config::read(path)).transpose()?.unwrap_or_default();
+    let File { thresholds: config, serve } =
+        file.map(|path| config::read_all(path)).transpose()?.unwrap_or_default();
     Ok(Plan {
         sampler: sampler_options(&config, GATHER),
         diagnose: Box::new(move |window, host| {
             diagnose::report(window, &config, &Selection { skip_host: !host, ..Selection::default() })
         }),
+        serve,
     })
 }
