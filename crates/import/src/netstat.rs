@@ -5,22 +5,44 @@ use crate::text::{NoEndpoint, Words, endpoint, leading, number, number32, thousa
 use linger_model::State;
 use linger_model::record::{Family, Timer, TimerKind};
 
-/// netstat's names of states, and those of the translations that were seen.
+/// netstat's names of states, and their translations in net-tools' catalogues (cs, de, pt_BR, sv; es of distributions).
+/// Letters beyond ASCII are left out on both sides: old hosts write them in other encodings than UTF-8.
 pub(crate) fn state(word: &[u8]) -> Option<State> {
-    Some(match word {
-        b"ESTABLISHED" | b"VERBUNDEN" | b"ESTABLECIDO" | b"ESTABELECIDA" => State::Established,
+    let mut letters = [0; 20];
+    let mut length = 0;
+    for byte in word.iter().filter(|b| b.is_ascii()) {
+        *letters.get_mut(length)? = *byte;
+        length += 1;
+    }
+    Some(match letters.get(..length)? {
+        b"ESTABLISHED" | b"VERBUNDEN" | b"SPOJENO" | b"ESTABELECIDA" | b"ESTABLECIDO" | b"ETABLERAD" => {
+            State::Established
+        }
         b"TIME_WAIT" => State::TimeWait,
-        b"CLOSE_WAIT" => State::CloseWait,
-        b"LISTEN" | b"ESCUCHAR" => State::Listen,
-        b"SYN_SENT" => State::SynSent,
-        b"SYN_RECV" => State::SynRecv,
-        b"FIN_WAIT1" => State::FinWait1,
-        b"FIN_WAIT2" => State::FinWait2,
-        b"LAST_ACK" => State::LastAck,
-        b"CLOSING" => State::Closing,
-        b"CLOSE" => State::Close,
+        b"CLOSE_WAIT" | b"ESPERANDO_FECHAR" | b"STNG_VNTA" => State::CloseWait,
+        b"LISTEN" | b"NASLOUCH" | b"OUA" | b"ESCUCHAR" | b"LYSSNAR" => State::Listen,
+        b"SYN_SENT" | b"SYN_ENVIADO" => State::SynSent,
+        b"SYN_RECV" | b"SYN_RECEBIDO" => State::SynRecv,
+        b"FIN_WAIT1" | b"ESPERA_FIN1" => State::FinWait1,
+        b"FIN_WAIT2" | b"ESPERA_FIN2" => State::FinWait2,
+        // In Czech two words.
+        b"LAST_ACK" | b"POSLEDN" | b"LTIMO_ACK" => State::LastAck,
+        b"CLOSING" | b"ZAVR" | b"FECHANDO" | b"STNGER" => State::Closing,
+        b"CLOSE" | b"ZAVEN" | b"FECHAR" | b"STNG" => State::Close,
         _ => return None,
     })
+}
+
+/// Whether this is the heading of a table in any language: two queues behind the protocol, or as many words as Linux's
+/// has and none of Windows's.
+pub(crate) fn is_heading(line: &[u8]) -> bool {
+    if line.iter().any(u8::is_ascii_digit) {
+        return false;
+    }
+    let mut words = Words(line).skip(1);
+    let queue = |word: Option<&[u8]>| word.is_some_and(|w| w.ends_with(b"-Q"));
+    let queues = queue(words.next()) && queue(words.next());
+    queues || (Words(line).word() == b"Proto" && Words(line).count() >= 7)
 }
 
 /// Whether this is a socket's line: the words do not change with the language, but the heading does.
@@ -30,6 +52,12 @@ pub(crate) fn begins_socket(line: &[u8]) -> bool {
         && number(words.word()).is_some()
         && number(words.word()).is_some()
         && words.word().contains(&b':')
+}
+
+/// A row of Windows's: no queues, whatever the language.
+pub(crate) fn windows_row(line: &[u8]) -> bool {
+    let mut words = Words(line);
+    words.word() == b"TCP" && endpoint(words.word()).is_ok() && endpoint(words.word()).is_ok()
 }
 
 /// `tcp 0 0 10.0.0.1:80 10.0.0.2:5555 ESTABLISHED 1000 94986773 29265/python3 keepalive (7197.98/0/0)`; user, inode,
@@ -63,7 +91,8 @@ pub(crate) fn socket(line: &[u8], entry: &mut Entry) -> Taken {
         Ok(found) => found,
         Err(taken) => return taken,
     };
-    let Some(state) = state(words.word()) else {
+    let word = words.word();
+    let Some(state) = state(word) else {
         return Taken::No("a state that is not known, perhaps translated: run netstat with LC_ALL=C");
     };
     entry.set(state, local, peer, Some((receive, send)));
@@ -72,7 +101,8 @@ pub(crate) fn socket(line: &[u8], entry: &mut Entry) -> Taken {
         entry.record.wqueue = 0;
     }
     let mut last_number: Option<u64> = None;
-    while let Some(word) = words.next() {
+    let mut before: &[u8] = b"";
+    for word in words {
         if let Some(n) = number(word) {
             // User, then inode; a user may be a name.
             if let Some(user) = last_number {
@@ -86,31 +116,37 @@ pub(crate) fn socket(line: &[u8], entry: &mut Entry) -> Taken {
             if let Ok(pid) = u32::try_from(pid) {
                 entry.user = Some(User::new(pid, name.strip_suffix(b":").unwrap_or(name)));
             }
-        } else if let Some(kind) = timer_kind(word) {
-            let times = Words(words.0).word();
-            if let Some(times) = times.strip_prefix(b"(") {
-                words.word();
-                entry.shown |= shown::TIMERS;
-                if let Some(kind) = kind {
-                    let left = thousandths(times).unwrap_or(0);
-                    entry.record.timer =
-                        Some(Timer { kind, expires_ms: u32::try_from(left).unwrap_or(u32::MAX) });
-                    let again = times.split(|b| *b == b'/').nth(1).and_then(number).unwrap_or(0);
-                    entry.record.retransmits = u8::try_from(again).unwrap_or(u8::MAX);
-                }
+        } else if let Some(times) = word.strip_prefix(b"(")
+            && let Some(kind) = timer_kind(before)
+        {
+            // Estonian has two brackets.
+            let times = times.strip_prefix(b"(").unwrap_or(times);
+            entry.shown |= shown::TIMERS;
+            if let Some(kind) = kind {
+                let left = thousandths(times).unwrap_or(0);
+                entry.record.timer =
+                    Some(Timer { kind, expires_ms: u32::try_from(left).unwrap_or(u32::MAX) });
+                let again = times.split(|b| *b == b'/').nth(1).and_then(number).unwrap_or(0);
+                entry.record.retransmits = u8::try_from(again).unwrap_or(u8::MAX);
             }
         }
+        before = word;
     }
     Taken::Socket
 }
 
+/// What stands before a timer's figures: in English, and as net-tools' catalogues have it (of two words the last).
 fn timer_kind(word: &[u8]) -> Option<Option<TimerKind>> {
-    Some(match word {
-        b"off" => None,
-        b"on" => Some(TimerKind::Retransmit),
-        b"keepalive" => Some(TimerKind::KeepAlive),
-        b"timewait" => Some(TimerKind::TimeWait),
-        b"probe" => Some(TimerKind::ZeroWindowProbe),
+    Some(match std::str::from_utf8(word).ok()? {
+        "off" | "aus" | "vyp" | "eikäi" | "desligado" | "av" | "オフ" | "გამორთული" => {
+            None
+        }
+        "on" | "ein" | "zapnut" | "käib" | "em" | "på" | "オン" | "ჩართული" => {
+            Some(TimerKind::Retransmit)
+        }
+        "keepalive" | "キープアライブ" | "დატოვება" => Some(TimerKind::KeepAlive),
+        "timewait" | "時間待ち" | "დრო" => Some(TimerKind::TimeWait),
+        "probe" => Some(TimerKind::ZeroWindowProbe),
         _ => return None,
     })
 }
@@ -223,6 +259,30 @@ mod tests {
         assert_eq!(entry.user.map(|u| u.name()), Some("sshd".to_owned()));
         let foreign = "tcp 0 0 10.0.0.1:22 10.0.0.9:50000 GEHEIM";
         assert!(matches!(socket(foreign.as_bytes(), &mut entry), Taken::No(why) if why.contains("LC_ALL")));
+    }
+
+    #[test]
+    fn timers_are_read_in_every_language() {
+        let timers = |language: &str| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outputs/netstat-anteop-");
+            let text = std::fs::read(format!("{folder}{language}")).expect("an output");
+            let mut entry = Entry::new();
+            let mut kinds = Vec::new();
+            for line in text.split(|b| *b == b'\n').filter(|line| line.starts_with(b"tcp")) {
+                assert_eq!(socket(line, &mut entry), Taken::Socket);
+                assert_ne!(entry.shown & shown::TIMERS, 0, "{}", String::from_utf8_lossy(line));
+                kinds.push((entry.record.state, entry.record.timer.map(|timer| timer.kind)));
+            }
+            kinds
+        };
+        let english = timers("C");
+        use TimerKind::{KeepAlive, Retransmit, TimeWait, ZeroWindowProbe};
+        for kind in [None, Some(KeepAlive), Some(Retransmit), Some(TimeWait), Some(ZeroWindowProbe)] {
+            assert!(english.iter().any(|(_, timer)| *timer == kind), "{kind:?}");
+        }
+        for language in ["cs", "de", "et", "fr", "ja", "pt_BR"] {
+            assert_eq!(timers(language), english, "{language}");
+        }
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub(crate) struct Reader {
     dressing: Vec<u8>,
     /// This line has no such thing before it.
     bare: bool,
+    /// Lines that a bracket which was opened may still have.
+    aside: u8,
 }
 
 impl Reader {
@@ -116,6 +118,7 @@ impl Reader {
             decoder: Decoder::default(),
             dressing: Vec::new(),
             bare: true,
+            aside: 0,
         }
     }
 
@@ -278,7 +281,7 @@ impl Reader {
             return;
         }
         let Line::No(reason) = taken else { return };
-        if is_ornament(line) {
+        if is_ornament(line) || self.is_aside(line) {
             return;
         }
         sink.skip(self.line, line, reason);
@@ -294,6 +297,18 @@ impl Reader {
         });
         sink.piece(kind, self.line, fits);
         self.ok = self.line;
+    }
+
+    /// What netstat says in brackets of processes that it cannot see, in any language: up to three lines.
+    fn is_aside(&mut self, line: &[u8]) -> bool {
+        let line = trim(line);
+        if line.starts_with(b"(") {
+            self.aside = 3;
+        }
+        let figures = line.iter().any(u8::is_ascii_digit);
+        let said = self.aside > 0 && (!figures || memchr::memmem::find(line, b"geteuid()=").is_some());
+        self.aside = if said && !line.ends_with(b")") { self.aside - 1 } else { 0 };
+        said
     }
 
     /// Headings, which begin a piece whatever came before.
@@ -324,10 +339,7 @@ impl Reader {
                     self.switch(Mode::Foreign(Kind::MacNetstat), Kind::MacNetstat, sink);
                 } else if windows {
                     self.switch(Mode::Foreign(Kind::WindowsNetstat), Kind::WindowsNetstat, sink);
-                } else if has(b"RefCnt") {
-                    // netstat's UNIX sockets.
-                    self.switch(Mode::Netstat, Kind::Netstat, sink);
-                } else if has(b"-Q") {
+                } else if netstat::is_heading(line) {
                     self.switch(Mode::Netstat, Kind::Netstat, sink);
                 } else {
                     return false;
@@ -360,6 +372,9 @@ impl Reader {
             b'{' if begins(b"{\"kernel\":{") => {
                 self.switch(Mode::Nstat, Kind::Nstat, sink);
                 others::nstat_json(line, |name, value| sink.counter(&name, value));
+            }
+            _ if !first.is_ascii() && netstat::is_heading(line) => {
+                self.switch(Mode::Netstat, Kind::Netstat, sink);
             }
             _ => return self.statistics_heading(line, sink),
         }
@@ -511,9 +526,11 @@ impl Reader {
                 }
             }
             Mode::Foreign(_) => {
+                let first = Words(line).word();
                 if indented
-                    || Words(line).word().starts_with(b"tcp")
-                    || Words(line).word().starts_with(b"udp")
+                    || [b"tcp", b"udp"]
+                        .iter()
+                        .any(|name| first.len() >= 3 && first[..3].eq_ignore_ascii_case(*name))
                 {
                     sink.other();
                     Line::Understood
@@ -623,6 +640,8 @@ impl Reader {
             (Mode::Netstat, Kind::Netstat)
         } else if matches!(first, b"tcp4" | b"tcp46") {
             (Mode::Foreign(Kind::MacNetstat), Kind::MacNetstat)
+        } else if netstat::windows_row(line) {
+            (Mode::Foreign(Kind::WindowsNetstat), Kind::WindowsNetstat)
         } else if others::conntrack_flow(line) {
             (Mode::ConntrackList, Kind::ConntrackList)
         } else if line.starts_with(b"cpu=") {
@@ -711,8 +730,6 @@ fn is_ornament(line: &[u8]) -> bool {
     line.iter().all(|b| matches!(b, b'-' | b'=' | b'*' | b'_' | b'`' | b'~' | b'#' | b'+'))
         || line.starts_with(b"```")
         || line.starts_with(b"Active Internet connections")
-        || line.starts_with(b"(Not all processes could be identified")
-        || line.starts_with(b"will not be shown, you would have to be root")
         // Its translations: no digits, and servers or connections in brackets.
         || (line.last() == Some(&b')') && line.contains(&b'(') && !line.iter().any(u8::is_ascii_digit) && line.len() < 200)
 }
