@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use linger_model::Addr;
 use linger_model::aggregate::{CloseWaitPeer, TimeWaitMakers, Tuple};
 use linger_model::snapshot::{Gap, Snapshot};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Addresses and names that are told apart; further ones share a mask.
@@ -47,6 +47,29 @@ impl Redactor {
         mask
     }
 
+    /// A name without the addresses that are written in it: `sshd@1-10.0.0.5:22-10.0.0.9:5555.service` is a unit of
+    /// systemd's, `ip-10-0-0-5` a host of a cloud's. What only looks like one is hidden, too.
+    fn without_addresses(&mut self, name: &str) -> String {
+        let mut out = String::with_capacity(name.len());
+        let mut rest = name;
+        let mut before = None;
+        while let Some(first) = rest.chars().next() {
+            let length = match address_at_start(rest, before) {
+                Some((address, length)) => {
+                    out.push_str(&self.address(address).to_string());
+                    length
+                }
+                None => {
+                    out.push(first);
+                    first.len_utf8()
+                }
+            };
+            before = rest.get(..length).and_then(|taken| taken.chars().next_back());
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        out
+    }
+
     fn name(&mut self, kind: &str, name: &str) -> String {
         let next = self.names.len().min(MOST) as u32 + 1;
         let number = match self.names.get(name) {
@@ -59,6 +82,14 @@ impl Redactor {
             }
         };
         format!("{kind}-{number}")
+    }
+
+    /// Puts in place of a name what may be told of it.
+    fn hide(&mut self, kind: &str, name: &mut String) {
+        *name = match self.redaction {
+            Redaction::All => self.name(kind, name),
+            _ => self.without_addresses(name),
+        };
     }
 
     /// Hides what is to be hidden.
@@ -86,30 +117,26 @@ impl Redactor {
             }
             snapshot.sockets = Ok(table);
         }
-        let all = self.redaction == Redaction::All;
         let mut host = (*snapshot.host).clone();
         if let Ok(processes) = &mut host.processes {
             for process in &mut processes.list {
                 process.cmdline = None;
-                if all {
-                    process.comm = self.name("process", &process.comm);
+                self.hide("process", &mut process.comm);
+                if self.redaction == Redaction::All {
                     process.exe = None;
-                    process.cgroup = process.cgroup.as_deref().map(|path| self.name("/cgroup", path));
-                    if let Some(container) = &mut process.container {
-                        container.id = self.name("container", &container.id);
-                        container.pod = container.pod.as_deref().map(|pod| self.name("pod", pod));
-                    }
+                }
+                process.exe.iter_mut().for_each(|path| self.hide("program", path));
+                process.cgroup.iter_mut().for_each(|path| self.hide("/cgroup", path));
+                if let Some(container) = &mut process.container {
+                    self.hide("container", &mut container.id);
+                    container.pod.iter_mut().for_each(|pod| self.hide("pod", pod));
                 }
             }
         }
-        if all {
-            if let Ok(groups) = &mut host.cgroup_memory {
-                for group in groups {
-                    group.path = self.name("/cgroup", &group.path);
-                }
-            }
-            snapshot.netns.name = snapshot.netns.name.as_deref().map(|name| self.name("namespace", name));
+        if let Ok(groups) = &mut host.cgroup_memory {
+            groups.iter_mut().for_each(|group| self.hide("/cgroup", &mut group.path));
         }
+        snapshot.netns.name.iter_mut().for_each(|name| self.hide("namespace", name));
         // The system's own words may name a path, a host or an address.
         let hide = |gap: &mut Gap| {
             gap.detail = "not told".to_owned();
@@ -138,6 +165,34 @@ impl Redactor {
     }
 }
 
+/// The longest address that a text begins with, and its length; `before` is the character before the text.
+fn address_at_start(text: &str, before: Option<char>) -> Option<(Addr, usize)> {
+    // An IPv6 address that ends as IPv4.
+    const LONGEST: usize = 45;
+    if before.is_some_and(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let run = |part: fn(char) -> bool, most: usize| text.find(|c| !part(c)).unwrap_or(text.len()).min(most);
+    let longest = |end: usize, read: &dyn Fn(&str) -> Option<IpAddr>| {
+        (3..=end).rev().find_map(|n| Some((read(text.get(..n)?)?, n)))
+    };
+    let v6 = || {
+        // Within a word it is none: `std::fs`.
+        let word = before.is_some_and(char::is_alphanumeric);
+        let end = run(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'), LONGEST);
+        (!word).then(|| longest(end, &|text| text.parse().ok().filter(IpAddr::is_ipv6))).flatten()
+    };
+    let v4 = || {
+        let end = run(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '_'), 15);
+        longest(end, &|text| {
+            let dash = text.chars().find(|c| !c.is_ascii_digit())?;
+            let one_kind = text.chars().all(|c| c.is_ascii_digit() || c == dash);
+            one_kind.then(|| text.replace(dash, ".").parse().ok().map(IpAddr::V4)).flatten()
+        })
+    };
+    v6().or_else(v4).map(|(address, length)| (Addr::from(address), length))
+}
+
 /// Takes the table out, and leaves a gap in its place until it is put back.
 trait Take<T> {
     fn take_or_gap(&mut self) -> Result<T, ()>;
@@ -149,5 +204,36 @@ impl<T> Take<T> for Result<T, Gap> {
             return Err(());
         }
         std::mem::replace(self, linger_model::snapshot::not_asked("sockets")).map_err(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_within_names_are_hidden() {
+        let mut redactor = Redactor::new(Redaction::Addresses);
+        let mut hide = |name: &str| redactor.without_addresses(name);
+        for (name, expected) in [
+            ("nginx", "nginx"),
+            ("php 10.9.0.77", "php 240.0.0.1"),
+            (
+                "/system.slice/sshd@3-10.9.0.1:22-10.9.0.77:5555.service",
+                "/system.slice/sshd@3-240.0.0.2:22-240.0.0.1:5555.service",
+            ),
+            ("sshd@0-fe80::5:22-fe80::9:33.service", "sshd@0-2001:db8::3-2001:db8::4.service"),
+            ("tun [2a01:4f8::5%eth0]:443", "tun [2001:db8::5%eth0]:443"),
+            ("node-2a01:4f8:1:2:3:4:5:6:443", "node-2001:db8::6:443"),
+            ("ip-10-9-0-77.ec2", "ip-240.0.0.1.ec2"),
+            ("10_9_0_1", "240.0.0.2"),
+            ("tap10.9.0.1", "tap240.0.0.2"),
+            ("ko\u{f6}10.9.0.1", "ko\u{f6}240.0.0.2"),
+            ("lo 127.0.0.1 [::1] std::fs a:b", "lo 127.0.0.1 [::1] std::fs a:b"),
+            ("1234-56-78-90 300.1.1.1 12:30:45 6.1.0", "1234-56-78-90 300.1.1.1 12:30:45 6.1.0"),
+            ("", ""),
+        ] {
+            assert_eq!(hide(name), expected, "{name}");
+        }
     }
 }
