@@ -3,8 +3,7 @@
 use anyhow::bail;
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{BufReader, Read};
 
 /// KiB that unpacking xz may take: `xz -9` needs 65 MiB.
 const XZ_KIB: u32 = 80 << 10;
@@ -50,24 +49,20 @@ impl Packing {
     }
 }
 
-/// The packing of a file, which is left at its beginning.
-pub fn packing(file: &mut File) -> io::Result<Option<Packing>> {
-    let mut first = Vec::new();
-    file.take(512).read_to_end(&mut first)?;
-    file.rewind()?;
-    Ok(Packing::of(&first))
+/// A packed stream's unpacked bytes.
+pub fn unpacked(packed: Box<dyn Read>, packing: Packing) -> anyhow::Result<Box<dyn Read>> {
+    let packed = BufReader::with_capacity(256 << 10, packed);
+    Ok(match packing {
+        Packing::Tar => bounded(packed),
+        Packing::Gzip => bounded(MultiGzDecoder::new(packed)),
+        Packing::Xz => bounded(XzReader::new_mem_limit(packed, true, XZ_KIB)),
+        Packing::Other(name) => bail!("it is {name}: unpack it and give the folder"),
+    })
 }
 
-/// Its unpacked bytes.
-pub fn unpacked(file: File, packing: Packing) -> anyhow::Result<Box<dyn Read>> {
-    let file = BufReader::with_capacity(256 << 10, file);
-    let unpacked: Box<dyn Read> = match packing {
-        Packing::Tar => Box::new(file),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
-        Packing::Xz => Box::new(XzReader::new_mem_limit(file, true, XZ_KIB)),
-        Packing::Other(name) => bail!("it is {name}: unpack it and give the folder"),
-    };
-    Ok(Box::new(BufReader::with_capacity(64 << 10, unpacked.take(MOST))))
+/// So much of a stream as is read of an archive.
+pub fn bounded(stream: impl Read + 'static) -> Box<dyn Read> {
+    Box::new(BufReader::with_capacity(64 << 10, stream.take(MOST)))
 }
 
 #[cfg(test)]

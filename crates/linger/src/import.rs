@@ -3,6 +3,7 @@
 
 use crate::archive::{self, Packing};
 use anyhow::{Context, anyhow, bail};
+use linger_import::recording::MAGIC;
 use linger_import::tar::Members;
 use linger_import::{Feed, Imported, Options, Survey};
 use rustix::fs::{Mode, OFlags};
@@ -39,10 +40,28 @@ struct Item {
     place: Place,
 }
 
-enum Place {
+/// Where bytes are that are read more than once.
+pub enum Place {
+    /// In a file of their own.
     Path(PathBuf),
+    /// In memory.
     Memory(Vec<u8>),
+    /// In a nameless temporary file.
     Spooled(File),
+}
+
+impl Place {
+    /// All bytes, from the first.
+    pub fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match self {
+            Place::Memory(bytes) => Box::new(bytes.as_slice()),
+            Place::Spooled(file) => {
+                file.rewind()?;
+                Box::new(file)
+            }
+            Place::Path(path) => Box::new(File::open(path)?),
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,58 +74,137 @@ enum Role {
     Proc(String),
 }
 
-/// Reads `from`: a file, a folder, or `-`.
-pub fn read(from: &Path, options: Options) -> anyhow::Result<Imported> {
-    let (label, items, taken_at) = if from == Path::new("-") {
-        let item = Item {
-            name: "-".to_owned(),
-            role: Role::Text,
-            place: spool(&mut io::stdin().lock(), IN_MEMORY)?,
-        };
-        ("standard input".to_owned(), vec![item], SystemTime::now())
-    } else {
-        let label = from.display().to_string();
-        let about = fs::metadata(from).with_context(|| format!("cannot read {label}"))?;
-        let written = about.modified().unwrap_or_else(|_| SystemTime::now());
-        if about.is_dir() {
-            (label, folder(from)?, written)
-        } else {
-            let mut file = File::open(from).with_context(|| format!("cannot read {label}"))?;
-            let packing = if about.is_file() { archive::packing(&mut file)? } else { None };
-            if let Some(packing) = packing {
-                let items = archived(file, packing, from).with_context(|| format!("cannot read {label}"))?;
-                (label, items, written)
-            } else {
-                let place =
-                    if about.is_file() { Place::Path(from.to_owned()) } else { spool(&mut file, IN_MEMORY)? };
-                (label.clone(), vec![Item { name: label, role: Role::Text, place }], written)
-            }
-        }
+/// What was named: a file, a folder, or `-`. It is opened once, as a pipe can be read only once, and known by its first
+/// bytes.
+pub struct Input {
+    /// As it is told of.
+    pub name: String,
+    from: PathBuf,
+    written: SystemTime,
+    content: Content,
+}
+
+enum Content {
+    Folder,
+    Recording(Place),
+    Archive(Box<dyn Read>),
+    Text(Place),
+}
+
+/// Opens `from`, and unpacks what is packed.
+pub fn open(from: &Path) -> anyhow::Result<Input> {
+    let named = from != Path::new("-");
+    let name = if named { from.display().to_string() } else { "standard input".to_owned() };
+    let failed = || format!("cannot read {name}");
+    let mut input = Input {
+        name: name.clone(),
+        from: from.to_owned(),
+        written: SystemTime::now(),
+        content: Content::Folder,
     };
-    let mut items = items;
-    let mut survey = Survey::new(options);
-    for item in &mut items {
-        if let Err(error) = surveyed(item, &mut survey) {
-            // One file of a folder that cannot be read is told of; a file that was asked for must be read.
-            if from.is_dir() {
-                survey.left_out(&item.name, &format!("cannot be read: {error:#}"));
-                item.place = Place::Memory(Vec::new());
-                continue;
-            }
-            return Err(error.context(format!("cannot read {}", item.name)));
+    let mut path = None;
+    let stream: Box<dyn Read> = if named {
+        let about = fs::metadata(from).with_context(failed)?;
+        input.written = about.modified().unwrap_or(input.written);
+        if about.is_dir() {
+            return Ok(input);
+        }
+        path = about.is_file().then(|| from.to_owned());
+        Box::new(File::open(from).with_context(failed)?)
+    } else {
+        Box::new(io::stdin())
+    };
+    input.content = content(stream, path).with_context(failed)?;
+    Ok(input)
+}
+
+/// What a stream is; `path` where it can be opened again.
+fn content(stream: Box<dyn Read>, path: Option<PathBuf>) -> anyhow::Result<Content> {
+    let (first, stream) = peek(stream)?;
+    let packing = Packing::of(&first);
+    if packing == Some(Packing::Tar) {
+        return Ok(Content::Archive(archive::bounded(stream)));
+    }
+    if let Some(packing) = packing {
+        let (first, stream) = peek(archive::unpacked(stream, packing)?)?;
+        if Packing::of(&first) == Some(Packing::Tar) {
+            return Ok(Content::Archive(stream));
+        }
+        // One file, packed for itself.
+        let place = spool(&mut stream.take(MOST_BYTES + 1), IN_MEMORY)?;
+        if let Place::Spooled(file) = &place
+            && file.metadata()?.len() > MOST_BYTES
+        {
+            bail!("it has more than 2 GiB: unpack it and give the file");
+        }
+        return Ok(of_one_file(&first, place));
+    }
+    let place = match path {
+        Some(path) => Place::Path(path),
+        None => spool(&mut { stream }, IN_MEMORY)?,
+    };
+    Ok(of_one_file(&first, place))
+}
+
+fn of_one_file(first: &[u8], place: Place) -> Content {
+    if first.starts_with(MAGIC) { Content::Recording(place) } else { Content::Text(place) }
+}
+
+/// The first bytes of a stream, and the stream with them.
+fn peek(mut stream: Box<dyn Read>) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
+    let mut first = Vec::new();
+    stream.by_ref().take(512).read_to_end(&mut first)?;
+    let whole = io::Cursor::new(first.clone()).chain(stream);
+    Ok((first, Box::new(whole)))
+}
+
+impl Input {
+    /// Where it is a recording: its bytes, to be read as often as wanted.
+    pub fn recording(&mut self) -> Option<&mut Place> {
+        match &mut self.content {
+            Content::Recording(place) => Some(place),
+            _ => None,
         }
     }
-    let since_1970 = taken_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let taken_at_us = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
-    survey.finish().run(&label, taken_at_us, |feed| -> anyhow::Result<()> {
-        for item in items.iter_mut().filter(|item| item.role == Role::Text) {
-            feed(Feed::Begin(&item.name));
-            item.each(|bytes| feed(Feed::Bytes(bytes)))
-                .with_context(|| format!("cannot read {} again", item.name))?;
-            feed(Feed::End);
+
+    /// Imports what is no recording.
+    pub fn import(self, options: Options) -> anyhow::Result<Imported> {
+        let Input { name: label, from, written, content } = self;
+        let is_folder = matches!(content, Content::Folder);
+        let mut items = match content {
+            Content::Folder => folder(&from)?,
+            Content::Archive(unpacked) => {
+                archived(unpacked, &label).with_context(|| format!("cannot read {label}"))?
+            }
+            Content::Recording(place) | Content::Text(place) => {
+                let name = if from == Path::new("-") { "-".to_owned() } else { label.clone() };
+                vec![Item { name, role: Role::Text, place }]
+            }
+        };
+        let mut survey = Survey::new(options);
+        for item in &mut items {
+            if let Err(error) = surveyed(item, &mut survey) {
+                // One file of a folder that cannot be read is told of; a file that was asked for must be read.
+                if is_folder {
+                    survey.left_out(&item.name, &format!("cannot be read: {error:#}"));
+                    item.place = Place::Memory(Vec::new());
+                    continue;
+                }
+                return Err(error.context(format!("cannot read {}", item.name)));
+            }
         }
-        Ok(())
-    })
+        let since_1970 = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let taken_at_us = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
+        survey.finish().run(&label, taken_at_us, |feed| -> anyhow::Result<()> {
+            for item in items.iter_mut().filter(|item| item.role == Role::Text) {
+                feed(Feed::Begin(&item.name));
+                item.each(|bytes| feed(Feed::Bytes(bytes)))
+                    .with_context(|| format!("cannot read {} again", item.name))?;
+                feed(Feed::End);
+            }
+            Ok(())
+        })
+    }
 }
 
 fn surveyed(item: &mut Item, survey: &mut Survey) -> anyhow::Result<()> {
@@ -125,10 +223,7 @@ fn surveyed(item: &mut Item, survey: &mut Survey) -> anyhow::Result<()> {
             })?;
             survey.end();
             match packed {
-                Some(packed) => Err(anyhow!(
-                    "it is {}: give it as a file, or unpack it and give the folder",
-                    packed.name()
-                )),
+                Some(packed) => Err(anyhow!("it is {}: unpack it first", packed.name())),
                 None => Ok(()),
             }
         }
@@ -146,24 +241,10 @@ fn surveyed(item: &mut Item, survey: &mut Survey) -> anyhow::Result<()> {
 impl Item {
     /// Gives all bytes, from the first.
     fn each(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-        let mut opened;
-        let file = match &mut self.place {
-            Place::Memory(bytes) => {
-                bytes.chunks(CHUNK).for_each(take);
-                return Ok(());
-            }
-            Place::Spooled(file) => {
-                file.rewind()?;
-                file
-            }
-            Place::Path(path) => {
-                opened = File::open(path)?;
-                &mut opened
-            }
-        };
+        let mut from = self.place.reader()?;
         let mut buffer = vec![0; CHUNK];
         loop {
-            match file.read(&mut buffer) {
+            match from.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(n) => take(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -174,11 +255,7 @@ impl Item {
 
     fn small(&mut self) -> io::Result<String> {
         let mut bytes = Vec::new();
-        match &mut self.place {
-            Place::Path(path) => drop(File::open(path)?.take(SMALL).read_to_end(&mut bytes)?),
-            Place::Memory(memory) => bytes = std::mem::take(memory),
-            Place::Spooled(file) => drop(file.take(SMALL).read_to_end(&mut bytes)?),
-        }
+        self.place.reader()?.take(SMALL).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
@@ -235,14 +312,14 @@ fn folder(from: &Path) -> anyhow::Result<Vec<Item>> {
     if found.is_empty() {
         bail!("{}: no sos_commands, no proc and no file of a program's output is in it", from.display());
     }
-    one_host(found, |root| from.join(root).display().to_string(), from)
+    one_host(found, |root| from.join(root).display().to_string(), &from.display().to_string())
 }
 
 /// The items, if they are all of one host.
 fn one_host(
     found: Vec<(String, Item)>,
     shown: impl Fn(&str) -> String,
-    from: &Path,
+    label: &str,
 ) -> anyhow::Result<Vec<Item>> {
     let mut roots: Vec<&str> = found.iter().map(|(root, _)| root.as_str()).collect();
     roots.sort_unstable();
@@ -251,8 +328,7 @@ fn one_host(
         let list: Vec<String> = roots.iter().take(5).map(|root| shown(root)).collect();
         let more = if roots.len() > 5 { ", …" } else { "" };
         bail!(
-            "{} holds the files of {} hosts; give one of them: {}{more}",
-            from.display(),
+            "{label} holds the files of {} hosts; give one of them: {}{more}",
             roots.len(),
             list.join(", ")
         );
@@ -261,22 +337,7 @@ fn one_host(
 }
 
 /// What there is to read in an archive, in one pass over it: what is wanted is a small part of a sosreport.
-fn archived(file: File, packing: Packing, from: &Path) -> anyhow::Result<Vec<Item>> {
-    let mut unpacked = archive::unpacked(file, packing)?;
-    let mut first = Vec::new();
-    unpacked.by_ref().take(512).read_to_end(&mut first)?;
-    let tar = Packing::of(&first) == Some(Packing::Tar);
-    let mut unpacked = io::Cursor::new(first).chain(unpacked);
-    if !tar {
-        // One file, packed for itself.
-        let place = spool(&mut unpacked.take(MOST_BYTES + 1), IN_MEMORY)?;
-        if let Place::Spooled(file) = &place
-            && file.metadata()?.len() > MOST_BYTES
-        {
-            bail!("it has more than 2 GiB: unpack it and give the file");
-        }
-        return Ok(vec![Item { name: from.display().to_string(), role: Role::Text, place }]);
-    }
+fn archived(mut unpacked: Box<dyn Read>, label: &str) -> anyhow::Result<Vec<Item>> {
     let mut members = Members::new(&mut unpacked);
     let mut found: Vec<(String, Item)> = Vec::new();
     let (mut seen, mut texts, mut bytes, mut room) = (0, 0, 0u64, MEMBERS_IN_MEMORY);
@@ -316,7 +377,7 @@ fn archived(file: File, packing: Packing, from: &Path) -> anyhow::Result<Vec<Ite
         bail!("no sos_commands, no proc and no file of a program's output is in it");
     }
     found.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
-    one_host(found, str::to_owned, from)
+    one_host(found, str::to_owned, label)
 }
 
 /// Regular files below a folder. Links are not followed: in a sosreport they lead to files that are there anyway.

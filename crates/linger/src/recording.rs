@@ -1,42 +1,29 @@
 //! From a recording's file to a window.
 
+use crate::import::Place;
 use crate::kept::Kept;
 use crate::trend::Trend;
 use anyhow::{Context, anyhow, bail};
-use linger_import::recording::{End, MAGIC, Redaction, Samples};
+use linger_import::recording::{End, Redaction, Samples};
 use linger_model::Window;
 use linger_model::report::{Hidden, ImportSkipped, Imported, ImportedPiece};
 use linger_rules::counted;
-use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
 use std::time::Duration;
-
-/// Whether a file is a recording, by its first bytes.
-pub fn is_one(path: &Path) -> bool {
-    let mut first = [0; 8];
-    path.is_file()
-        && File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
-        && first == *MAGIC
-}
 
 /// Its samples from one moment to another (from its beginning), or all; those in between keep what a trend needs. What
 /// charts show of each is added to `trend`.
 pub fn window(
-    path: &Path,
+    name: &str,
+    place: &mut Place,
     between: Option<(Duration, Duration)>,
     mut trend: Option<&mut Trend>,
 ) -> anyhow::Result<(Window, Imported)> {
-    let name = path.display().to_string();
-    let open = || -> anyhow::Result<Samples<BufReader<File>>> {
-        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        Samples::open(BufReader::with_capacity(256 << 10, file)).map_err(|error| anyhow!("{name}: {error}"))
-    };
     let range = match between {
         None => (0, usize::MAX),
-        Some((from, to)) => moments(open()?, from, to).with_context(|| name.clone())?,
+        Some((from, to)) => moments(samples(name, place)?, from, to).with_context(|| name.to_owned())?,
     };
-    let mut samples = open()?;
+    let mut samples = samples(name, place)?;
     let (mut kept, mut at) = (Kept::new(), 0);
     while let Some(snapshot) = samples.next_sample().with_context(|| format!("cannot read {name}"))? {
         if at >= range.0 && at <= range.1 {
@@ -69,7 +56,7 @@ pub fn window(
     let what = format!("recording of linger {}, {which}{without}", samples.about.linger);
     let sockets = window.last().sockets.as_ref().map_or(0, |table| table.states.total());
     let piece = ImportedPiece {
-        file: name.clone(),
+        file: name.to_owned(),
         what,
         first_line: 0,
         last_line: 0,
@@ -79,7 +66,7 @@ pub fn window(
     let mut skipped = Vec::new();
     if samples.end() == Some(End::Cut) {
         skipped.push(ImportSkipped {
-            file: name.clone(),
+            file: name.to_owned(),
             line: 0,
             text: String::new(),
             reason: "it breaks off within a sample, or is damaged there: what came before is whole"
@@ -87,15 +74,19 @@ pub fn window(
             lines: 0,
         });
     }
-    Ok((window, Imported { from: name, pieces: vec![piece], skipped, missing: Vec::new(), hidden }))
+    Ok((
+        window,
+        Imported { from: name.to_owned(), pieces: vec![piece], skipped, missing: Vec::new(), hidden },
+    ))
+}
+
+fn samples<'a>(name: &str, place: &'a mut Place) -> anyhow::Result<Samples<impl Read + 'a>> {
+    let bytes = place.reader().with_context(|| format!("cannot read {name}"))?;
+    Samples::open(BufReader::with_capacity(256 << 10, bytes)).map_err(|error| anyhow!("{name}: {error}"))
 }
 
 /// The numbers of the samples nearest to two moments.
-fn moments(
-    mut samples: Samples<BufReader<File>>,
-    from: Duration,
-    to: Duration,
-) -> anyhow::Result<(usize, usize)> {
+fn moments(mut samples: Samples<impl Read>, from: Duration, to: Duration) -> anyhow::Result<(usize, usize)> {
     let mut times: Vec<Duration> = Vec::new();
     while let Some(snapshot) = samples.next_sample()? {
         times.push(Duration::from_micros(snapshot.monotonic_us));

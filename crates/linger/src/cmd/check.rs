@@ -108,14 +108,16 @@ pub fn elsewhere(
     config: &Config,
     trend: Option<&mut Trend>,
 ) -> anyhow::Result<(Window, Imported)> {
-    if recording::is_one(from) {
-        return recording::window(from, between, trend);
+    let mut input = import::open(from)?;
+    let name = input.name.clone();
+    if let Some(place) = input.recording() {
+        return recording::window(&name, place, between, trend);
     }
     if between.is_some() {
-        bail!("--between is for a recording, and {} is none", from.display());
+        bail!("--between is for a recording, and {name} is none");
     }
     let (idle_ms, stuck_ms) = waits(config);
-    let import = import::read(from, Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
+    let import = input.import(Options { sysctls: sysctl_keys(), idle_ms, stuck_ms })?;
     let snapshot = match trend {
         Some(trend) => trend.add(import.snapshot),
         None => import.snapshot,
