@@ -258,6 +258,7 @@ impl Sink for Taker<'_, '_> {
     fn kernel(&mut self, _: String) {}
     fn summary(&mut self, _: u64, _: Option<u64>) {}
     fn sockstat(&mut self, _: &str) {}
+    fn lost(&mut self) {}
     fn up_to(&mut self, _: u64) {}
     fn skip(&mut self, _: u64, _: &[u8], _: &'static str) {}
 }
@@ -292,8 +293,10 @@ fn put_together(
     // A table whose heading is there lists no sockets; without any table nothing is known.
     let empty =
         found.pieces.iter().any(|p| p.kind.lists_sockets() && p.sockets == 0 && p.kind.refusal().is_none());
+    let lost = found.lost() > 0;
     for state in State::ALL {
-        if listed & state.bit() == 0 && table.states.count(state) == 0 {
+        // Of a state that none was read of, all may be among those that could not be.
+        if (lost || listed & state.bit() == 0) && table.states.count(state) == 0 {
             table.states.set_unlisted(state);
         }
     }
@@ -307,6 +310,12 @@ fn put_together(
             table.states.set(State::TimeWait, time_wait);
             table.walked_time_wait = false;
             table.shown.complete = false;
+            gaps.push(Gap::new(
+                "sockets in TIME_WAIT",
+                GapKind::Partial,
+                "`ss -s` counts among them those in FIN_WAIT2 that no process holds",
+                "import `ss -tan`",
+            ));
             Ok(table)
         }
         (false, _) => {
@@ -444,13 +453,22 @@ fn not_shown(found: &Found, listed: u32) -> Vec<Gap> {
     if !absent.is_empty() {
         gaps.push(gap(&format!("sockets in {}", absent.join(", ")), "run ss with -a"));
     }
-    if !shown.complete {
-        let (what, hint) = if found.used().any(Piece::filtered) {
-            ("sockets beyond the filter of the command", "run ss -tan without a filter")
-        } else {
-            ("the sockets of the other address family", "import both /proc/net/tcp and tcp6")
-        };
-        gaps.push(gap(what, hint));
+    if found.used().any(Piece::filtered) {
+        gaps.push(gap("sockets beyond the filter of the command", "run ss -tan without a filter"));
+    }
+    if !found.both_families() {
+        gaps.push(gap("the sockets of the other address family", "import both /proc/net/tcp and tcp6"));
+    }
+    let lost = found.lost();
+    if lost > 0 {
+        let what = if lost == 1 { "a socket".to_owned() } else { format!("{lost} sockets") };
+        let hint = "what was skipped says why";
+        gaps.push(Gap::new(
+            what,
+            GapKind::Partial,
+            "what was imported has lines of them that cannot be read",
+            hint,
+        ));
     }
     if !shown.timers {
         gaps.push(gap("timers and retransmissions", "run ss with -o"));

@@ -76,11 +76,11 @@ pub(crate) fn socket(line: &[u8], entry: &mut Entry) -> Taken {
     };
     let mut address = || match endpoint(words.word()) {
         Ok(found) => Ok(found),
-        Err(NoEndpoint::HostName) => Err(Taken::No("host names instead of addresses: run netstat with -n")),
+        Err(NoEndpoint::HostName) => Err(Taken::Lost("host names instead of addresses: run netstat with -n")),
         Err(NoEndpoint::PortName) => {
-            Err(Taken::No("a port by a name that is not known: run netstat with -n"))
+            Err(Taken::Lost("a port by a name that is not known: run netstat with -n"))
         }
-        Err(NoEndpoint::Cut) => Err(Taken::No("an address that netstat cut: run it with -W")),
+        Err(NoEndpoint::Cut) => Err(Taken::Lost("an address that netstat cut: run it with -W")),
         Err(NoEndpoint::Other) => Err(Taken::No("no address and port where netstat has them")),
     };
     let local = match address() {
@@ -93,7 +93,7 @@ pub(crate) fn socket(line: &[u8], entry: &mut Entry) -> Taken {
     };
     let word = words.word();
     let Some(state) = state(word) else {
-        return Taken::No("a state that is not known, perhaps translated: run netstat with LC_ALL=C");
+        return Taken::Lost("a state that is not known, perhaps translated: run netstat with LC_ALL=C");
     };
     entry.set(state, local, peer, Some((receive, send)));
     entry.record.family = family;
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(socket(line.as_bytes(), &mut entry), Taken::Socket);
         assert_eq!(entry.user.map(|u| u.name()), Some("sshd".to_owned()));
         let foreign = "tcp 0 0 10.0.0.1:22 10.0.0.9:50000 GEHEIM";
-        assert!(matches!(socket(foreign.as_bytes(), &mut entry), Taken::No(why) if why.contains("LC_ALL")));
+        assert!(matches!(socket(foreign.as_bytes(), &mut entry), Taken::Lost(why) if why.contains("LC_ALL")));
     }
 
     #[test]

@@ -30,14 +30,14 @@ pub(crate) fn lsof(line: &[u8], entry: &mut Entry) -> Taken {
     let name = words.word();
     let state = words.word();
     let Some(state) = state.strip_prefix(b"(").and_then(|s| s.strip_suffix(b")")) else {
-        return Taken::No("a socket without its state: run lsof with -T s");
+        return Taken::Lost("a socket without its state: run lsof with -T s");
     };
     let state = match state {
         b"LISTEN" => State::Listen,
         b"CLOSED" => State::Close,
         other => match std::str::from_utf8(other).ok().and_then(State::parse) {
             Some(state) => state,
-            None => return Taken::No("a state that is not known"),
+            None => return Taken::Lost("a state that is not known"),
         },
     };
     let arrow = memchr::memmem::find(name, b"->");
@@ -48,12 +48,12 @@ pub(crate) fn lsof(line: &[u8], entry: &mut Entry) -> Taken {
     let (local, peer) = match (endpoint(local), endpoint(peer)) {
         (Ok(local), Ok(peer)) => (local, peer),
         (Err(NoEndpoint::HostName), _) | (_, Err(NoEndpoint::HostName)) => {
-            return Taken::No("host names instead of addresses: run lsof with -n");
+            return Taken::Lost("host names instead of addresses: run lsof with -n");
         }
         (Err(NoEndpoint::PortName), _) | (_, Err(NoEndpoint::PortName)) => {
-            return Taken::No("a port by a name that is not known: run lsof with -P");
+            return Taken::Lost("a port by a name that is not known: run lsof with -P");
         }
-        _ => return Taken::No("no addresses and ports where lsof has them"),
+        _ => return Taken::Lost("no addresses and ports where lsof has them"),
     };
     entry.set(state, local, peer, None);
     entry.record.family = family;
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(lsof(line, &mut entry), Taken::Socket);
         assert_eq!(entry.record.src.to_string(), "0.0.0.0");
         assert_eq!(lsof(b"chronyd 7 root 3u IPv4 1 0t0 UDP 127.0.0.1:323", &mut entry), Taken::OtherProtocol);
-        assert!(matches!(lsof(b"sshd 7 root 3u IPv4 1 0t0 TCP web:22 (LISTEN)", &mut entry), Taken::No(_)));
+        assert!(matches!(lsof(b"sshd 7 root 3u IPv4 1 0t0 TCP web:22 (LISTEN)", &mut entry), Taken::Lost(_)));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) trait Sink {
     fn summary(&mut self, established: u64, time_wait: Option<u64>);
     /// The text of /proc/net/sockstat or sockstat6.
     fn sockstat(&mut self, text: &str);
+    /// A socket of this piece that could not be read.
+    fn lost(&mut self);
     /// The last line that was understood.
     fn up_to(&mut self, line: u64);
     fn skip(&mut self, line: u64, text: &[u8], reason: &'static str);
@@ -179,6 +181,7 @@ impl Reader {
         self.flush(sink);
         if !self.half.is_empty() {
             let half = std::mem::take(&mut self.half);
+            sink.lost();
             sink.skip(self.line, &half, "a socket's line that breaks off");
         }
         self.end_small(sink);
@@ -280,8 +283,10 @@ impl Reader {
         if self.announces_itself(line, sink) {
             return;
         }
-        let Line::No(reason) = taken else { return };
-        if is_ornament(line) || self.is_aside(line) {
+        let (Line::No(reason) | Line::Lost(reason)) = taken else { return };
+        if let Line::Lost(_) = taken {
+            sink.lost();
+        } else if is_ornament(line) || self.is_aside(line) {
             return;
         }
         sink.skip(self.line, line, reason);
@@ -554,10 +559,11 @@ impl Reader {
                 sink.other();
                 Line::Understood
             }
-            Taken::Incomplete => Line::No("a socket's line that breaks off"),
+            Taken::Incomplete => Line::Lost("a socket's line that breaks off"),
             Taken::NoState => {
-                Line::No("the state is not shown: paste the command line too, or run ss without `state`")
+                Line::Lost("the state is not shown: paste the command line too, or run ss without `state`")
             }
+            Taken::Lost(reason) => Line::Lost(reason),
             Taken::No(reason) => Line::No(reason),
         }
     }
@@ -574,6 +580,7 @@ impl Reader {
                 return Line::Understood;
             }
             if taken != Taken::Socket {
+                sink.lost();
                 sink.skip(self.line - 1, &whole, "a socket's line that breaks off");
                 return self.ss_line(line, indented, sink);
             }
@@ -678,7 +685,11 @@ impl Reader {
             return false;
         }
         self.switch(mode, kind, sink);
-        if let Line::No(reason) = self.in_mode(line, sink) {
+        let taken = self.in_mode(line, sink);
+        if let Line::Lost(_) = taken {
+            sink.lost();
+        }
+        if let Line::No(reason) | Line::Lost(reason) = taken {
             sink.skip(self.line, line, reason);
         }
         true
@@ -700,6 +711,8 @@ fn is_count(line: &[u8]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Understood,
+    /// A socket that could not be read.
+    Lost(&'static str),
     No(&'static str),
 }
 

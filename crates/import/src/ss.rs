@@ -102,6 +102,8 @@ pub(crate) enum Taken {
     Incomplete,
     /// A socket, but without its state.
     NoState,
+    /// A socket, but not all of it can be read.
+    Lost(&'static str),
     /// Not understood.
     No(&'static str),
 }
@@ -214,9 +216,9 @@ fn address(words: &mut Words<'_>) -> Result<Endpoint, Taken> {
     match endpoint(word) {
         Ok(found) => Ok(found),
         Err(_) if word.is_empty() => Err(Taken::Incomplete),
-        Err(NoEndpoint::HostName) => Err(Taken::No("host names instead of addresses: run ss with -n")),
-        Err(NoEndpoint::PortName) => Err(Taken::No("a port by a name that is not known: run ss with -n")),
-        Err(NoEndpoint::Cut) => Err(Taken::No("an address that is cut")),
+        Err(NoEndpoint::HostName) => Err(Taken::Lost("host names instead of addresses: run ss with -n")),
+        Err(NoEndpoint::PortName) => Err(Taken::Lost("a port by a name that is not known: run ss with -n")),
+        Err(NoEndpoint::Cut) => Err(Taken::Lost("an address that is cut")),
         Err(NoEndpoint::Other) => {
             // `10.0.0.1: 80` does not occur, `[::ffff:10.0.0.1]:` in a broken line does.
             if word.last() == Some(&b':') && words.rest().is_empty() {
@@ -560,7 +562,7 @@ mod tests {
         assert_eq!(take("ESTAB 0 0 10.0.0.1:80"), Taken::Incomplete);
         assert_eq!(take("0 0 10.0.0.1:80 10.0.0.2:5555"), Taken::NoState);
         assert_eq!(take("0 0 10.0.0.1:80 10.0.0.2:5555 timer:(timewait,12sec,0)"), Taken::Socket);
-        assert!(matches!(take("ESTAB 0 0 web:80 10.0.0.2:5555"), Taken::No(why) if why.contains("-n")));
+        assert!(matches!(take("ESTAB 0 0 web:80 10.0.0.2:5555"), Taken::Lost(why) if why.contains("-n")));
         assert!(matches!(take("hello world"), Taken::No(_)));
         assert!(begins_socket(b"ESTAB 0 0 10.0.0.1:80") && begins_socket(b"tcp LISTEN 0 1 *:80"));
         assert!(

@@ -45,6 +45,8 @@ pub(crate) struct Piece {
     pub last: u64,
     pub command: Option<Command>,
     pub sockets: u64,
+    /// Sockets whose lines could not be read.
+    pub lost: u64,
     /// Bits of the states seen.
     pub seen: States,
     /// Bits of [`shown`] of its lines together.
@@ -344,9 +346,8 @@ impl Found {
     /// What the pieces that are used show, all of them.
     pub fn shown(&self) -> Shown {
         let all = |fact: fn(Facts) -> bool| self.used().all(|p| fact(p.shown()));
-        let families = self.used().fold(0, |sum, p| sum | p.families());
         Shown {
-            complete: !self.used().any(Piece::filtered) && families == 3,
+            complete: !self.used().any(Piece::filtered) && self.both_families() && self.lost() == 0,
             timers: all(|f| f.timers),
             tcp_info: all(|f| f.info),
             timestamps: all(|f| f.options),
@@ -355,6 +356,16 @@ impl Found {
             limits: all(|f| f.limits),
             descriptors: false,
         }
+    }
+
+    /// Whether they list the sockets of IPv4 and of IPv6.
+    pub fn both_families(&self) -> bool {
+        self.used().fold(0, |sum, p| sum | p.families()) == 3
+    }
+
+    /// Sockets in them that could not be read.
+    pub fn lost(&self) -> u64 {
+        self.used().map(|p| p.lost).sum()
     }
 
     fn note(&mut self, skipped: ImportSkipped) {
@@ -388,6 +399,7 @@ impl Sink for Found {
                 last: line,
                 command,
                 sockets: 0,
+                lost: 0,
                 seen: 0,
                 shown: 0,
                 unused: None,
@@ -512,6 +524,12 @@ impl Sink for Found {
         }
         if has("TCP6:") && self.sockstat6_text.is_empty() {
             text.clone_into(&mut self.sockstat6_text);
+        }
+    }
+
+    fn lost(&mut self) {
+        if let Some(piece) = self.last_piece() {
+            piece.lost += 1;
         }
     }
 

@@ -268,6 +268,13 @@ fn oddities_are_read_or_told_of() {
     );
     assert_eq!(counts(&names)[1], Some(1));
     assert_eq!(names.account.skipped.len(), 2, "{:?}", names.account);
+    // What could not be read may be of any state: nothing is called absent.
+    assert_eq!(counts(&names)[4], None);
+    assert!(gap(&names, "2 sockets"), "{:?}", names.snapshot.gaps);
+    assert!(names.snapshot.sockets.as_ref().is_ok_and(|table| !table.shown.complete));
+    let signed = pasted("ESTAB 0 0 10.0.0.5:44444 10.0.0.9:443\nLISTEN 0 1 *:80 *:*\n-- \nAnna, support\n");
+    assert_eq!((counts(&signed)[4], signed.account.skipped.len()), (Some(0), 1));
+    assert!(signed.snapshot.sockets.as_ref().is_ok_and(|table| table.shown.complete));
     // What was counted already says too little.
     for counts in ["  28231 TIME-WAIT\n     12 LISTEN\n", "  28231 TIME_WAIT\n    120 ESTABLISHED\n"] {
         let counted = pasted(counts);

@@ -364,7 +364,9 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
         };
         format!("whose {all_to_one} closed {} s or more ago", leak.age_s)
     };
-    let read = if stats.unread == 0 {
+    let read = if !table.shown.queues {
+        "whether it read the end is not known".to_owned()
+    } else if stats.unread == 0 {
         "it read the end and did not close".to_owned()
     } else if stats.read == 0 {
         "it never read the end".to_owned()
@@ -409,10 +411,12 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
             ),
         ]);
     }
-    evidence.extend([
-        Evidence::new("end read, not closed (Recv-Q 0)", f64::from(stats.read), "sockets", source),
-        Evidence::new("end never read (Recv-Q 1 or more)", f64::from(stats.unread), "sockets", source),
-    ]);
+    if table.shown.queues {
+        evidence.extend([
+            Evidence::new("end read, not closed (Recv-Q 0)", f64::from(stats.read), "sockets", source),
+            Evidence::new("end never read (Recv-Q 1 or more)", f64::from(stats.unread), "sockets", source),
+        ]);
+    }
     evidence.extend(peers.iter().take(3).map(|g| {
         Evidence::new(format!("CLOSE_WAIT on {}", place(&g.key)), g.count() as f64, "sockets", source)
     }));
@@ -448,6 +452,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
     }
     // The general advice speaks of both kinds; only the kind that was found is of use.
     let fits = |step: &Step| match step.setting {
+        _ if !table.shown.queues => true,
         s if s.contains("Recv-Q 0") => stats.read > 0,
         s if s.contains("Recv-Q 1") => stats.unread > 0,
         _ => true,
