@@ -395,6 +395,17 @@ fn put_together(
         gaps,
     };
     let file = |at: usize| found.files.get(at).cloned().unwrap_or_default();
+    let small = (found.small_files > 0).then(|| ImportedPiece {
+        file: "proc".to_owned(),
+        what: match found.small_files {
+            1 => "one small file of /proc".to_owned(),
+            n => format!("{n} small files of /proc"),
+        },
+        first_line: 0,
+        last_line: 0,
+        sockets: 0,
+        unused: String::new(),
+    });
     let pieces = found
         .pieces
         .iter()
@@ -406,6 +417,7 @@ fn put_together(
             sockets: p.sockets,
             unused: p.unused.clone().unwrap_or_default(),
         })
+        .chain(small)
         .collect();
     let mut skipped = found.skipped;
     if found.skipped_more > 0 {

@@ -179,6 +179,8 @@ pub(crate) struct Found {
     sockstat6_text: String,
     pub softnet: Option<Softnet>,
     pub files_open: Option<(u64, u64)>,
+    /// Files that were given by [`Survey::sysctl`] and [`Survey::proc_file`].
+    pub small_files: u64,
     pub skipped: Vec<ImportSkipped>,
     pub skipped_more: u64,
     /// Who holds a connection, by lsof or netstat.
@@ -213,6 +215,7 @@ impl Survey {
                 sockstat6_text: String::new(),
                 softnet: None,
                 files_open: None,
+                small_files: 0,
                 skipped: Vec::new(),
                 skipped_more: 0,
                 holders: HashMap::new(),
@@ -238,6 +241,7 @@ impl Survey {
 
     /// A file of /proc/sys, by its key.
     pub fn sysctl(&mut self, key: &str, text: &str) {
+        self.found.small_files += 1;
         self.found.setting(Setting::Value(key, text.trim()));
     }
 
@@ -267,6 +271,7 @@ impl Survey {
             }
             _ => return false,
         }
+        self.found.small_files += 1;
         true
     }
 

@@ -331,6 +331,13 @@ pub struct Imported {
     pub hidden: Option<Hidden>,
 }
 
+impl Imported {
+    /// Whether any of it is used.
+    pub fn is_used(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.unused.is_empty())
+    }
+}
+
 /// One namespace's report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {

@@ -118,6 +118,9 @@ fn side(from: &Path) -> anyhow::Result<Side> {
         (taken.into_iter().find_map(Window::new).context("nothing could be read here")?, None)
     } else {
         let (window, account) = elsewhere(from, None, &config, None)?;
+        if !account.is_used() {
+            bail!("nothing in {} can be used: `linger check --from` says what it is", from.display());
+        }
         (window, account.hidden)
     };
     let findings = diagnose::report(&window, &config, &Selection::default()).findings;

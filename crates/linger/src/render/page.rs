@@ -195,7 +195,8 @@ fn moment(rfc3339: &str) -> String {
 
 fn facts(content: &Content<'_>) -> Vec<(&'static str, String)> {
     let report = content.report;
-    let mut all = vec![("TCP sockets", thousands(total(report)))];
+    let sockets = report.states.as_ref().map_or("not known".to_owned(), |_| thousands(total(report)));
+    let mut all = vec![("TCP sockets", sockets)];
     if report.interval_s > 0.0 {
         all.push(("From", moment(&content.from)));
         all.push(("To", moment(&report.taken_at)));

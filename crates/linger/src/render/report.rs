@@ -49,10 +49,12 @@ pub fn headline(report: &Report) -> (&'static str, String) {
         Verdict::Unknown => "UNKNOWN",
     };
     if report.verdict == Verdict::Unknown {
-        let why = if report.imported.is_some() {
-            "nothing wrong found, and what was imported leaves much open"
-        } else {
-            "sockets, counters or a rule asked for could not be read"
+        let why = match &report.imported {
+            Some(imported) if imported.is_used() => {
+                "nothing wrong found, and what was imported leaves much open"
+            }
+            Some(_) => "nothing in it can be used",
+            None => "sockets, counters or a rule asked for could not be read",
         };
         return (word, why.to_owned());
     }
@@ -78,7 +80,8 @@ fn verdict(out: &mut String, report: &Report, style: &Style, options: &Options<'
         Verdict::Warning | Verdict::Unknown => Tone::Warn,
         Verdict::Critical => Tone::Bad,
     };
-    let mut pieces = vec![said, counted(total(report), "TCP socket")];
+    let mut pieces = vec![said];
+    pieces.extend(report.states.is_some().then(|| counted(total(report), "TCP socket")));
     if let Some(imported) = &report.imported {
         pieces.push(format!("from {}", imported.from));
     } else if options.one_of_several || report.netns.name.is_some() {
@@ -310,22 +313,22 @@ fn several(imported: &Imported) -> bool {
 
 /// A piece that was understood, in a line.
 pub fn understood_line(imported: &Imported, piece: &ImportedPiece) -> String {
-    let file = if several(imported) { format!("{}, ", piece.file) } else { String::new() };
+    let file = several(imported).then(|| piece.file.clone());
     let lines = match piece.last_line {
-        0 => String::new(),
-        last if last == piece.first_line => format!("line {last}"),
-        last => format!("lines {} to {last}", piece.first_line),
+        0 => None,
+        last if last == piece.first_line => Some(format!("line {last}")),
+        last => Some(format!("lines {} to {last}", piece.first_line)),
     };
-    let sockets = match (piece.sockets, piece.last_line) {
-        (0, _) => String::new(),
-        (n, 0) => counted(n, "TCP socket"),
-        (n, _) => format!(", {}", counted(n, "TCP socket")),
-    };
+    let sockets = (piece.sockets > 0).then(|| counted(piece.sockets, "TCP socket"));
+    let place: Vec<String> = [file, lines, sockets].into_iter().flatten().collect();
     let unused = match piece.unused.as_str() {
         "" => String::new(),
         why => format!("; not used: {why}"),
     };
-    format!("{} ({file}{lines}{sockets}){unused}", piece.what)
+    match place.is_empty() {
+        true => format!("{}{unused}", piece.what),
+        false => format!("{} ({}){unused}", piece.what, place.join(", ")),
+    }
 }
 
 /// Lines that were not understood, in a line.

@@ -260,6 +260,16 @@ fn programs_of_every_kind_are_read_from_a_folder_like_a_sosreport() {
             continue;
         }
         let (report, _) = check_from(&packed, &["-v"]);
+        // The same from a pipe, which can be read only once.
+        let piped = Command::new(LINGER)
+            .args(["check", "--format", "json", "-v", "--from", "-"])
+            .stdin(fs::File::open(&packed).unwrap())
+            .output()
+            .unwrap();
+        let piped: Value = serde_json::from_slice(&piped.stdout).unwrap();
+        assert_eq!(piped["states"], report["states"]);
+        assert_eq!(piped["imported"]["pieces"], report["imported"]["pieces"]);
+        assert_eq!(piped["imported"]["from"], "standard input");
         // Only the names differ, and when it was written.
         let told = |report: &Value| {
             let list = |name: &str| report["imported"][name].to_string().replace("sosreport-far-2020/", "");
@@ -323,6 +333,38 @@ fn what_cannot_be_imported_is_told_in_a_sentence() {
     assert!(said.contains("2 hosts") && said.contains("nodes/a"), "{said}");
     let (report, _) = check_from(&folder.path().join("nodes/a"), &[]);
     assert_eq!(report["states"]["established"], 1);
+}
+
+#[test]
+fn what_nothing_is_known_of_is_no_host_without_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, page) = (folder.path().join("input"), folder.path().join("page.html"));
+    let known = folder.path().join("known");
+    fs::write(&known, "ESTAB 0 0 10.0.0.1:80 10.0.0.2:5555\n").unwrap();
+    let windows = "Active Connections\n\n  Proto  Local Address  Foreign Address  State\n";
+    for (bytes, word) in [
+        (&b""[..], "nothing that is known"),
+        (b"Dear support,\n", "not the output of a program"),
+        (&[0; 5000], "not the output of a program"),
+        (windows.as_bytes(), "this is Windows's netstat"),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let done = finish(Command::new(LINGER).args(["check", "--from"]).arg(&file));
+        let first = done.stdout.lines().next().unwrap();
+        assert!(first.starts_with("UNKNOWN  nothing in it can be used"), "{first}");
+        assert!(!done.stdout.contains("TCP sockets"), "{}", done.stdout);
+        let words = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(word), "{words}");
+        assert_eq!(done.status, Some(3));
+        // It is no side to compare, and its page says the same.
+        let done = finish(Command::new(LINGER).arg("diff").args([&file, &known]));
+        assert!(done.status == Some(3) && done.stderr.contains("can be used"), "{done:?}");
+        let done = finish(Command::new(LINGER).args(["report", "--from"]).args([&file]).arg("-o").arg(&page));
+        assert_eq!(done.status, Some(0));
+        let html = fs::read_to_string(&page).unwrap();
+        assert!(html.contains("nothing in it can be used") && html.contains("not known"), "{html}");
+        fs::remove_file(&page).unwrap();
+    }
 }
 
 #[test]

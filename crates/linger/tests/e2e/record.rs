@@ -60,6 +60,28 @@ fn a_recording_reads_like_a_look_at_the_same_moment() {
     let all = check_from(&file, &["--between", "0s,1h"]);
     assert_eq!(all["interval_s"], length);
 
+    // From a pipe, and packed once more.
+    let packed = folder.path().join("incident.linger.gz");
+    let gzip = Command::new("gzip").arg("-c").arg(&file).output().unwrap();
+    assert!(gzip.status.success(), "{gzip:?}");
+    fs::write(&packed, gzip.stdout).unwrap();
+    let between = ["--between", "0s,300ms"];
+    let part = check_from(&file, &between);
+    for path in [&file, &packed] {
+        let piped = Command::new("sh")
+            .args(["-c", "cat \"$0\" | \"$@\""])
+            .arg(path)
+            .arg(LINGER)
+            .args(["check", "--format", "json", "-v", "--from", "-"])
+            .args(between)
+            .output()
+            .unwrap();
+        let piped: Value = serde_json::from_slice(&piped.stdout).unwrap();
+        assert_eq!((&piped["states"], &piped["interval_s"]), (&part["states"], &part["interval_s"]));
+        assert_eq!(piped["imported"]["pieces"][0]["what"], part["imported"]["pieces"][0]["what"]);
+    }
+    assert_eq!(check_from(&packed, &between)["states"], part["states"]);
+
     // It is there already.
     let again = record(&lab.far, &file, &[]).wait_with_output().unwrap();
     assert_eq!(again.status.code(), Some(3));
