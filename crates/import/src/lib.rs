@@ -5,8 +5,9 @@
 //! listening ones and the range of local ports are known. The second, [`Gathering`], streams the sockets of the best
 //! pieces into the aggregates that a live reading fills, too.
 //!
-//! Memory does not grow with the input: what is kept is bounded by the constants in this crate and by the aggregator. A
-//! text that wants everything kept takes less than 64 MiB (`tests/memory.rs`).
+//! Memory is bounded by constants of this crate and by the aggregator, and `tests/memory.rs` holds it to that. A text
+//! takes at most 64 KiB and 64 times its bytes, and never 64 MiB, whatever comes in. A sample of a recording takes at most
+//! 8 MiB and 16 times its unpacked bytes; these are at most 64 MiB, and 255 times the packed ones.
 #![forbid(unsafe_code)]
 
 mod command;

@@ -15,7 +15,8 @@ use std::io::{self, Read};
 
 /// The first bytes of a recording.
 pub const MAGIC: &[u8; 8] = b"LINGERec";
-/// The version that is written. It changes when a field of a snapshot changes its meaning, its place or goes.
+/// The version that is written. Once released, it changes when a field of a snapshot comes, goes, or changes its meaning
+/// or place: fields have no names here, so that an older reader could not pass over one.
 pub const VERSION: u32 = 1;
 /// Bytes of a sample, unpacked, at the most.
 const LARGEST: u32 = 64 << 20;
@@ -206,7 +207,9 @@ fn next_frame(from: &mut impl Read) -> io::Result<Option<(u32, Vec<u8>)>> {
         u32::from_le_bytes(bytes)
     };
     let (kind, packed, unpacked, sum) = (number(0), number(4), number(8), number(12));
-    if unpacked > LARGEST || packed > LARGEST + LARGEST / 200 + 64 {
+    // A byte of LZ4 stands for 255 at the most.
+    let most = packed.saturating_mul(255).saturating_add(64);
+    if unpacked > LARGEST.min(most) || packed > LARGEST + LARGEST / 200 + 64 {
         return Ok(None);
     }
     // Memory only for bytes that come.
