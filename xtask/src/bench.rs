@@ -32,11 +32,11 @@ pub struct Args {
     /// Write docs/benchmarks.md.
     #[arg(long)]
     write: bool,
-    /// Only these parts: time-wait, groups, close-wait, idle, trace, import.
+    /// Only these parts: time-wait, groups, close-wait, idle, trace, import, record. With --write the others' figures stay.
     only: Vec<String>,
 }
 
-const PARTS: [&str; 6] = ["time-wait", "groups", "close-wait", "idle", "trace", "import"];
+const PARTS: [&str; 7] = ["time-wait", "groups", "close-wait", "idle", "trace", "import", "record"];
 /// From the first socket's birth: half a second is left to the last command.
 const LIFE: Duration = Duration::from_millis(59_000);
 
@@ -122,7 +122,10 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     if wanted("import") {
         import(&linger, &mut text, &mut demands)?;
     }
-    let _ = writeln!(text, "## What was demanded\n\n| demand | measured | at most | |\n|---|---|---|---|");
+    if wanted("record") {
+        record(&linger, &mut text, &mut demands)?;
+    }
+    let _ = writeln!(text, "{DEMANDED}\n\n| demand | measured | at most | |\n|---|---|---|---|");
     for d in &demands {
         let met = if d.value <= d.limit { "met" } else { "**missed**" };
         let _ =
@@ -130,11 +133,53 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     }
     println!("{text}");
     if args.write {
-        let page = format!("{}{text}", head());
         let path = root.join("docs/benchmarks.md");
+        let before = if args.only.is_empty() { String::new() } else { std::fs::read_to_string(&path)? };
+        let page = format!("{}{}", head(), merged(&before, &text));
         std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The heading of the last section.
+const DEMANDED: &str = "## What was demanded";
+
+/// The sections of a page before, with those that were measured anew in their place, and their demands in the last.
+fn merged(before: &str, text: &str) -> String {
+    let sections = |text: &str| -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = Vec::new();
+        for line in text.lines() {
+            if line.starts_with("## ") {
+                all.push((line.to_owned(), String::new()));
+            } else if let Some((_, body)) = all.last_mut() {
+                body.push_str(line);
+                body.push('\n');
+            }
+        }
+        all
+    };
+    let (mut all, new) = (sections(before), sections(text));
+    for (title, body) in new {
+        match all.iter_mut().find(|(known, _)| *known == title) {
+            Some((_, old)) if title == DEMANDED => {
+                let what = |row: &str| row.split(" | ").next().unwrap_or_default().to_owned();
+                let mut rows: Vec<String> = old.trim_end().lines().map(str::to_owned).collect();
+                for row in body.trim_end().lines().filter(|row| row.starts_with("| ")) {
+                    match rows.iter_mut().find(|old| what(old) == what(row)) {
+                        Some(old) => row.clone_into(old),
+                        None => rows.push(row.to_owned()),
+                    }
+                }
+                *old = format!("{}\n", rows.join("\n"));
+            }
+            Some((_, old)) => *old = body,
+            None => {
+                let last = all.iter().position(|(known, _)| known == DEMANDED).unwrap_or(all.len());
+                all.insert(last, (title, body));
+            }
+        }
+    }
+    all.into_iter().map(|(title, body)| format!("{title}\n{body}")).collect()
 }
 
 fn build(root: &Path) -> anyhow::Result<()> {
@@ -440,6 +485,54 @@ fn import(linger: &Path, text: &mut String, demands: &mut Vec<Demand>) -> anyhow
     Ok(())
 }
 
+/// A recording of a busy host, and what comes of it elsewhere.
+fn record(linger: &Path, text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<()> {
+    let world = World::new();
+    let host = world.host("busy")?;
+    let launcher = Launcher::new(PathBuf::from(linger)).arg("__actor");
+    let load = CloseWaitLoad { total: 60_000, processes: 4, comm: "leaky".to_owned() };
+    let held = load.make(&host, &launcher)?;
+    eprintln!("{} CLOSE_WAIT sockets made", held.made.made);
+    let folder = tempfile::tempdir()?;
+    let mut series = Series::default();
+    let (mut bytes, mut samples) = (0, 0);
+    for run in 0..3 {
+        let path = folder.path().join(format!("{run}.linger"));
+        let name = path.to_str().context("a path that is text")?;
+        let args = ["record", "--duration", "10s", "--interval", "1s", "-o", name];
+        let recorded = measure(host.command(linger)?.args(args).stderr(std::process::Stdio::null()))?;
+        ensure!(recorded.status == Some(0), "record ended with {:?}", recorded.status);
+        series.add("linger record --duration 10s --interval 1s", recorded.wall, Some(recorded.peak_kib));
+        let read = cost(&host, linger, &["check", "--from", name])?;
+        series.add("linger check --from RECORDING", read.wall, Some(read.peak_kib));
+        let live = cost(&host, linger, &["check"])?;
+        series.add("linger check", live.wall, Some(live.peak_kib));
+        bytes = std::fs::metadata(&path)?.len();
+        samples = linger_import::recording::Samples::open(std::fs::File::open(&path)?)
+            .map(|mut all| std::iter::from_fn(|| all.next_sample().ok().flatten()).count())?;
+    }
+    let _ = writeln!(
+        text,
+        "## A recording of 60,000 CLOSE_WAIT sockets of 4 processes\n\n{samples} samples, {bytes} bytes.\n"
+    );
+    table(text, &series, "linger check");
+    let mut demand = |what: &str, value: f64, limit: f64, unit: &'static str| {
+        demands.push(Demand { what: format!("a recording: {what}"), value, limit, unit });
+    };
+    demand("KiB a sample", bytes as f64 / 1024.0 / f64::max(samples as f64, 1.0), 64.0, " KiB");
+    for (name, most) in
+        [("linger record --duration 10s --interval 1s", 48.0), ("linger check --from RECORDING", 48.0)]
+    {
+        if let Some(peak) = series.peaks.get(name) {
+            demand(&format!("peak memory of `{name}`"), *peak as f64 / 1024.0, most, " MiB");
+        }
+    }
+    if let Some(seconds) = series.median("linger check --from RECORDING") {
+        demand("seconds of `linger check --from`", seconds, 0.5, " s");
+    }
+    Ok(())
+}
+
 fn table(text: &mut String, series: &Series, beside: &str) {
     let _ = writeln!(
         text,
@@ -461,4 +554,20 @@ fn table(text: &mut String, series: &Series, beside: &str) {
         );
     }
     let _ = writeln!(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_were_not_measured_stay() {
+        let old = "head\n\n## A\n\nold a\n\n## B\n\nold b\n\n## What was demanded\n\n| demand | m |\n|---|---|\n| a | 1 |\n| b | 2 |\n";
+        let new = "## B\n\nnew b\n\n## C\n\nc\n\n## What was demanded\n\n| demand | m |\n|---|---|\n| b | 3 |\n| c | 4 |\n";
+        assert_eq!(
+            merged(old, new),
+            "## A\n\nold a\n\n## B\n\nnew b\n\n## C\n\nc\n\n## What was demanded\n\n| demand | m |\n|---|---|\n| a | 1 |\n| b | 3 |\n| c | 4 |\n"
+        );
+        assert_eq!(merged("", new), new);
+    }
 }

@@ -257,6 +257,7 @@ Examples:
   linger record -o incident.linger                        a minute, a sample each second
   linger record --duration 10m --interval 5s -o slow.linger
   linger record --redact addresses -o to-send.linger      the same address is always behind the same mask
+  ssh web1 sudo linger record -o - > web1.linger          from another host, without a file there
   linger check --from incident.linger
   linger check --from incident.linger --between 10s,40s
 
@@ -377,7 +378,7 @@ pub struct CheckArgs {
 /// `linger record`
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// Into this file, which must not be there yet.
+    /// Into this file, which must not be there yet; - for standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// For how long, for example 30s or 10m; at most a day.
@@ -386,7 +387,7 @@ pub struct RecordArgs {
     /// Time between two samples.
     #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
     pub interval: Duration,
-    /// Hide addresses, or also names of processes, containers and namespaces.
+    /// Hide addresses, also where names hold them, or all names of processes, containers and namespaces, too.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub redact: Option<Redact>,
     /// End before the file has more than so many MiB.

@@ -13,6 +13,7 @@ use linger_rules::{Config, counted};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Groups kept of a sample: fewer than for a look, as there are many.
@@ -25,12 +26,21 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<u8> {
         bail!("a recording is of one namespace: record each for itself");
     };
     let namespace = std::slice::from_ref(namespace);
-    let (mut file, about) = (create(args)?, about(args));
-    let shown = args.output.display();
+    let to_stdout = args.output == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
+        bail!("a recording is no text for a terminal: name a file, or redirect standard output");
+    }
+    let file = if to_stdout { None } else { Some(create(args)?) };
+    let about = about(args);
+    let shown = if to_stdout { "standard output".to_owned() } else { args.output.display().to_string() };
     let mut written = 0u64;
     let mut write = |bytes: &[u8]| -> anyhow::Result<u64> {
         // One write for each frame: what is cut short is the last.
-        file.write_all(bytes).with_context(|| format!("cannot write to {shown}"))?;
+        let done = match &file {
+            Some(file) => (&*file).write_all(bytes),
+            None => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
+        };
+        done.with_context(|| format!("cannot write to {shown}"))?;
         written += bytes.len() as u64;
         Ok(written)
     };
@@ -58,10 +68,11 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<u8> {
             break;
         }
     }
-    file.sync_all().with_context(|| format!("cannot write to {shown}"))?;
+    if let Some(file) = &file {
+        file.sync_all().with_context(|| format!("cannot write to {shown}"))?;
+    }
     progress.end();
-    let mut said =
-        format!("{}: {}, {}", render::clean(&shown.to_string()), counted(samples, "sample"), bytes(size));
+    let mut said = format!("{}: {}, {}", render::clean(&shown), counted(samples, "sample"), bytes(size));
     if full {
         said.push_str(&format!(
             "; ended early, as it would have passed {} MiB (--max-size): a longer --interval needs less",

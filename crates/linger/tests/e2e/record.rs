@@ -81,6 +81,13 @@ fn a_recording_reads_like_a_look_at_the_same_moment() {
         assert_eq!(piped["imported"]["pieces"][0]["what"], part["imported"]["pieces"][0]["what"]);
     }
     assert_eq!(check_from(&packed, &between)["states"], part["states"]);
+    // To a pipe, as through ssh.
+    let mut command = lab.far.command(LINGER).unwrap();
+    let piped =
+        command.args(["record", "-o", "-", "--duration", "100ms", "--interval", "50ms"]).output().unwrap();
+    assert!(piped.status.success(), "{piped:?}");
+    fs::write(&packed, piped.stdout).unwrap();
+    assert_eq!(check_from(&packed, &[])["states"]["listen"], report["states"]["listen"]);
 
     // It is there already.
     let again = record(&lab.far, &file, &[]).wait_with_output().unwrap();
