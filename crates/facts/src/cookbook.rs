@@ -158,6 +158,22 @@ pub fn recipes() -> &'static [Recipe] {
     &RECIPES
 }
 
+/// Of a command line the words by which a recipe recognises a process, and nothing else: they say what a process is made
+/// of, and none of its arguments. `None` where there are none.
+#[must_use]
+pub fn known_words(cmdline: &str) -> Option<String> {
+    let mut words: Vec<&str> = Vec::new();
+    for sign in recipes().iter().flat_map(|recipe| recipe.matches) {
+        if let Match::CmdlineContains(part) = sign
+            && contains_ignore_case(cmdline, part)
+            && !words.contains(part)
+        {
+            words.push(part);
+        }
+    }
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
 /// The recipe of this id.
 #[must_use]
 pub fn recipe(id: &str) -> Option<&'static Recipe> {
@@ -298,6 +314,20 @@ mod tests {
             assert_eq!(ids(comm, None, None).first(), Some(&first), "{comm}");
         }
         assert!(ids("bash", Some("/usr/bin/bash"), Some("bash -l")).is_empty());
+    }
+
+    #[test]
+    fn known_words_say_as_much_as_the_line_and_no_argument() {
+        for line in [
+            "java -cp /app/lib/HikariCP-5.1.0.jar:jedis-5.jar -Dpassword=hunter2 Main",
+            "/usr/bin/python3 /usr/bin/gunicorn --token hunter2 app:main",
+        ] {
+            let words = known_words(line).expect("a word");
+            assert!(!words.contains("hunter2") && !words.contains("/app"), "{words}");
+            assert_eq!(ids("x", None, Some(&words)), ids("x", None, Some(line)));
+            assert!(!ids("x", None, Some(line)).is_empty(), "{line}");
+        }
+        assert_eq!(known_words("/opt/shop --password hunter2"), None);
     }
 
     #[test]

@@ -262,8 +262,9 @@ Examples:
   linger check --from incident.linger --between 10s,40s
 
 Each sample is written as soon as it is taken: a recording that was cut short
-opens up to its last whole one. It holds no content of connections, and no
-command lines; without --redact it tells who talks to whom.";
+opens up to its last whole one. It holds no content of connections, and of
+command lines only the names of libraries and frameworks that advice depends on;
+without --redact it tells who talks to whom.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:

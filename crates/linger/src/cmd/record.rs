@@ -6,14 +6,17 @@ use crate::render::{self, bytes};
 use crate::targets;
 use anyhow::{Context, bail};
 use linger_collect::{Depth, Sampler};
+use linger_facts::cookbook;
 use linger_import::Redactor;
 use linger_import::recording::{About, Redaction, head, sample};
+use linger_model::Snapshot;
 use linger_model::aggregate::Gather;
 use linger_rules::{Config, counted};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Groups kept of a sample: fewer than for a look, as there are many.
@@ -54,7 +57,8 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<u8> {
     loop {
         std::thread::sleep(due.saturating_sub(sampler.elapsed()));
         let at = sampler.elapsed();
-        let snapshot = sampler.sample(namespace, Depth::Full).remove(0);
+        let mut snapshot = sampler.sample(namespace, Depth::Full).remove(0);
+        without_arguments(&mut snapshot);
         let bytes = sample(&redactor.redact(snapshot))?;
         if samples > 0 && size + bytes.len() as u64 > most {
             full = true;
@@ -81,6 +85,15 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<u8> {
     }
     writeln!(io::stderr(), "{said}")?;
     Ok(0)
+}
+
+/// Leaves of command lines what tells which remedies fit: arguments may be passwords.
+fn without_arguments(snapshot: &mut Snapshot) {
+    if let Ok(processes) = &mut Arc::make_mut(&mut snapshot.host).processes {
+        for process in &mut processes.list {
+            process.cmdline = process.cmdline.as_deref().and_then(cookbook::known_words);
+        }
+    }
 }
 
 fn about(args: &RecordArgs) -> About {

@@ -176,6 +176,11 @@ fn hidden_addresses_are_not_in_the_file() {
         }
     }
     assert!(secrets.iter().any(|secret| holds(&unpacked(&fs::read(&open).unwrap()), secret)));
+    // Arguments may be passwords: they are in no recording.
+    assert!(processes(near).iter().any(|line| holds(line, b"__actor")));
+    for file in [&open, &hidden, &nameless] {
+        assert!(!holds(&unpacked(&fs::read(file).unwrap()), b"__actor"));
+    }
     // The counts are the same, and the destination is one still.
     let (seen, masked) = (check_from(&open, &[]), check_from(&nameless, &[]));
     assert_eq!(seen["states"]["established"], masked["states"]["established"]);
@@ -187,6 +192,13 @@ fn hidden_addresses_are_not_in_the_file() {
     assert_eq!(ports(&seen).len(), ports(&masked).len());
     assert_eq!(ports(&seen)[0].0, ports(&masked)[0].0);
     assert!(ports(&masked)[0].1.as_str().unwrap().contains("240.0.0."), "{:?}", ports(&masked));
+}
+
+/// The command lines of the processes that hold sockets in a namespace.
+fn processes(host: &Host) -> Vec<Vec<u8>> {
+    let pids = crate::support::ss(host, &["-Htanp"]);
+    let pids = pids.split("pid=").skip(1).filter_map(|rest| rest.split([',', ')']).next());
+    pids.filter_map(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok()).collect()
 }
 
 /// All frames' content.
