@@ -69,10 +69,10 @@ never\t'Not at all'"
 complete -c linger -n "__fish_linger_using_subcommand check" -s v -l verbose -d 'Also list what was ruled out and what could not be read'
 complete -c linger -n "__fish_linger_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand check" -s V -l version -d 'Print version'
-complete -c linger -n "__fish_linger_using_subcommand record" -s o -l output -d 'Into this file, which must not be there yet' -r -F
+complete -c linger -n "__fish_linger_using_subcommand record" -s o -l output -d 'Into this file, which must not be there yet; - for standard output' -r -F
 complete -c linger -n "__fish_linger_using_subcommand record" -l duration -d 'For how long, for example 30s or 10m; at most a day' -r
 complete -c linger -n "__fish_linger_using_subcommand record" -l interval -d 'Time between two samples' -r
-complete -c linger -n "__fish_linger_using_subcommand record" -l redact -d 'Hide addresses, or also names of processes, containers and namespaces' -r -f -a "addresses\t'Addresses'
+complete -c linger -n "__fish_linger_using_subcommand record" -l redact -d 'Hide addresses, also where names hold them, or all names of processes, containers and namespaces, too' -r -f -a "addresses\t'Addresses'
 all\t'Addresses, and names of processes, containers, units and namespaces'"
 complete -c linger -n "__fish_linger_using_subcommand record" -l max-size -d 'End before the file has more than so many MiB' -r
 complete -c linger -n "__fish_linger_using_subcommand record" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
