@@ -368,6 +368,26 @@ fn what_nothing_is_known_of_is_no_host_without_faults() {
 }
 
 #[test]
+fn what_shows_no_queues_says_nothing_of_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lsof");
+    let mut text = String::from("COMMAND PID USER FD TYPE DEVICE SIZE/OFF NODE NAME\n");
+    for i in 0..150 {
+        text.push_str(&format!(
+            "shop 77 root {i}u IPv4 {} 0t0 TCP 10.0.0.1:{}->10.0.0.2:80 (CLOSE_WAIT)\n",
+            900 + i,
+            40_000 + i
+        ));
+    }
+    fs::write(&file, text).unwrap();
+    let (report, _) = check_from(&file, &[]);
+    let finding = report["findings"].as_array().unwrap().iter().find(|f| f["code"] == "CW001").unwrap();
+    let summary = finding["summary"].as_str().unwrap();
+    assert!(summary.contains("150 CLOSE_WAIT") && summary.contains("is not known"), "{summary}");
+    assert!(!finding["evidence"].to_string().contains("Recv-Q"), "{finding:#}");
+}
+
+#[test]
 fn what_to_add_to_a_paste_stands_in_the_first_lines() {
     let folder = tempfile::tempdir().unwrap();
     let paste = folder.path().join("paste");
