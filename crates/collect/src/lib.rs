@@ -15,7 +15,7 @@ mod walk;
 pub use ancestors::{ancestors, environment_of};
 pub use cgroups::paths_by_id as cgroup_paths_by_id;
 pub use files::{counters, file_use, sockstat, sysctls};
-pub use processes::{Closer, Closers, HolderTable, ScanOptions, hidepid, may_read_descriptors};
+pub use processes::{Closer, HolderTable, ScanOptions, Trace, Traced, hidepid, may_read_descriptors};
 pub use sampler::{ALL_STATES, Depth, Sampler, SamplerOptions, port_range, set_times};
 pub use walk::{Walk, WalkEnd, WalkError, walk, walk_proc};
 

@@ -4,7 +4,7 @@ use crate::privileges::Privileges;
 use crate::{files, gap};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use linger_model::SocketRecord;
-use linger_model::aggregate::{Owners, ProcessIndex};
+use linger_model::aggregate::{Owners, PeerClosed, ProcessIndex};
 use linger_model::snapshot::{Gap, GapKind, Process, Processes, Reading};
 use linger_wire::{cgroup, procfs};
 use rustix::fd::{AsFd, OwnedFd};
@@ -14,6 +14,7 @@ use std::ffi::CStr;
 use std::hash::BuildHasher;
 use std::mem::MaybeUninit;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Inodes of closed sockets that are kept, by the namespace of the processes that keep them.
@@ -56,25 +57,40 @@ pub struct HolderTable {
     hidepid: Option<String>,
     hint: &'static str,
     makers: Option<Makers>,
+    /// Why what a trace knows cannot be read.
+    no_trace: Option<Gap>,
 }
 
 /// From a connection's cookie to the number of the process that closed it first.
 pub type Closer = Box<dyn Fn(u64) -> Option<u64> + Send + Sync>;
 
-/// Makers of minisockets.
+/// What a trace knows at a moment: who closed connections whose sockets nobody holds any more, and since when peers wait.
+pub struct Traced {
+    /// The processes that it has seen, each with the number that `closer` gives.
+    pub processes: Vec<(u64, Process)>,
+    /// Who closed first.
+    pub closer: Closer,
+    /// Sockets in CLOSE_WAIT by cookie; the peers of others have closed a moment ago.
+    pub waiting: HashMap<u64, PeerClosed>,
+    /// Closers that it had no room for.
+    pub lost: u64,
+    /// What it does not know.
+    pub gaps: Vec<Gap>,
+}
+
+/// Asks for what a trace knows now; `None` where none runs.
+pub type Trace = Arc<dyn Fn() -> Reading<Option<Traced>> + Send + Sync>;
+
+/// A trace, and where the processes that it has seen stand in the table.
 struct Makers {
-    closer: Closer,
+    traced: Traced,
     places: HashMap<u64, ProcessIndex>,
 }
 
 impl Owners for HolderTable {
-    fn knows_minisockets(&self) -> bool {
-        self.makers.is_some()
-    }
-
     fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
         if let Some(makers) = self.makers.as_ref().filter(|_| socket.is_minisocket()) {
-            return makers.places.get(&(makers.closer)(socket.cookie)?).copied();
+            return makers.places.get(&(makers.traced.closer)(socket.cookie)?).copied();
         }
         if socket.inode == 0 {
             return None;
@@ -83,41 +99,22 @@ impl Owners for HolderTable {
         found.seen.store(true, Ordering::Relaxed);
         Some(found.process)
     }
-}
 
-/// Who closed connections whose sockets nobody holds any more. A trace knows it.
-pub trait Closers: Sync {
-    /// The processes, each with the number that [`Closers::lookup`] gives.
-    fn processes(&self) -> Vec<(u64, Process)>;
-
-    /// From a connection's cookie to the number of the process that closed it first.
-    fn lookup(&self) -> Box<dyn Fn(u64) -> Option<u64> + Sync + '_>;
-}
-
-/// Holders, and makers of minisockets.
-pub(crate) struct Joined<'a> {
-    pub holders: &'a HolderTable,
-    pub closer: Box<dyn Fn(u64) -> Option<u64> + Sync + 'a>,
-    /// Their numbers' places in the holders' processes.
-    pub places: HashMap<u64, ProcessIndex>,
-}
-
-impl Owners for Joined<'_> {
-    fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex> {
-        if socket.is_minisocket() {
-            return self.places.get(&(self.closer)(socket.cookie)?).copied();
-        }
-        self.holders.owner(socket)
+    fn makers_lost(&self) -> Option<u64> {
+        Some(self.makers.as_ref()?.traced.lost)
     }
 
-    fn knows_minisockets(&self) -> bool {
-        true
+    fn peer_closed(&self, socket: &SocketRecord) -> Option<PeerClosed> {
+        let makers = self.makers.as_ref()?;
+        // /proc/net/tcp tells no cookie.
+        let now = PeerClosed { ms: 0, before_trace: false };
+        (socket.cookie != 0).then(|| makers.traced.waiting.get(&socket.cookie).copied().unwrap_or(now))
     }
 }
 
 impl HolderTable {
     /// Finds processes that a trace has seen, or adds them: they may hold no socket, or have ended.
-    pub(crate) fn include(&mut self, traced: Vec<(u64, Process)>) -> HashMap<u64, ProcessIndex> {
+    fn include(&mut self, traced: Vec<(u64, Process)>) -> HashMap<u64, ProcessIndex> {
         let known: HashMap<(u32, String), ProcessIndex> =
             (0..).zip(&self.processes.list).map(|(at, p)| ((p.pid, p.comm.clone()), at)).collect();
         let list = &mut self.processes.list;
@@ -131,11 +128,16 @@ impl HolderTable {
         traced.into_iter().map(place).collect()
     }
 
-    /// From now on also says who made minisockets: the processes that a trace has seen, each with its number, and how it
-    /// finds the number.
-    pub fn remember(&mut self, traced: Vec<(u64, Process)>, closer: Closer) {
-        let places = self.include(traced);
-        self.makers = Some(Makers { closer, places });
+    /// From now on also says who made minisockets, and since when peers have closed, if a trace runs that knows it.
+    pub fn remember(&mut self, trace: Reading<Option<Traced>>) {
+        match trace {
+            Ok(None) => {}
+            Ok(Some(mut traced)) => {
+                let places = self.include(std::mem::take(&mut traced.processes));
+                self.makers = Some(Makers { traced, places });
+            }
+            Err(gap) => self.no_trace = Some(gap),
+        }
     }
 
     /// Nobody.
@@ -149,6 +151,7 @@ impl HolderTable {
             hidepid: None,
             hint: "",
             makers: None,
+            no_trace: None,
         }
     }
 
@@ -378,6 +381,7 @@ impl HolderTable {
             let detail = format!("hidden, /proc is mounted with {mode}");
             gaps.push(Gap::new("other users' processes", denied, detail, self.hint));
         }
+        gaps.extend(self.no_trace.iter().chain(self.makers.iter().flat_map(|it| &it.traced.gaps)).cloned());
         gaps
     }
 }

@@ -1,6 +1,6 @@
 //! Snapshots of one or more namespaces, one moment after the other.
 
-use crate::processes::{Closed, Closers, HolderTable, Joined, ScanOptions};
+use crate::processes::{Closed, HolderTable, ScanOptions, Trace};
 use crate::walk::{Walk, WalkEnd, WalkError, walk, walk_proc};
 use crate::{cgroups, conntrack, files};
 use linger_model::aggregate::{Aggregator, Gather, Owners, PortRange, SocketSource};
@@ -28,7 +28,7 @@ pub enum Depth {
 }
 
 /// What does not change from sample to sample.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SamplerOptions {
     /// Which aggregates to gather.
     pub gather: Gather,
@@ -38,6 +38,8 @@ pub struct SamplerOptions {
     pub idle_ms: u32,
     /// From when a closed window counts as stuck, milliseconds.
     pub stuck_ms: u32,
+    /// Who says who made the sockets in TIME_WAIT, which nobody holds; asked for each full sample.
+    pub trace: Option<Trace>,
 }
 
 /// Namespaces whose last walk is remembered before those of another sample are forgotten.
@@ -78,42 +80,19 @@ impl Sampler {
 
     /// Reads the host once and each namespace once. A namespace that cannot be entered gives a snapshot of gaps.
     pub fn sample(&mut self, namespaces: &[Netns], depth: Depth) -> Vec<Snapshot> {
-        self.sample_traced(namespaces, depth, None)
-    }
-
-    /// As [`Sampler::sample`]; a trace says who made the sockets in TIME_WAIT, which nobody holds.
-    pub fn sample_traced(
-        &mut self,
-        namespaces: &[Netns],
-        depth: Depth,
-        closers: Option<&dyn Closers>,
-    ) -> Vec<Snapshot> {
         let kernel = Kernel::new(rustix::system::uname().release().to_string_lossy());
         let scan = ScanOptions { cgroups: depth != Depth::Trend, limits: true, only_pid: None };
         let mut holders = HolderTable::scan(&scan);
         let nobody = HolderTable::empty();
-        let traced = match (closers, &mut holders) {
-            (Some(closers), Ok(holders)) if depth == Depth::Full => {
-                Some((closers, holders.include(closers.processes())))
-            }
-            _ => None,
-        };
+        if let (Depth::Full, Some(trace), Ok(holders)) = (depth, &self.options.trace, &mut holders) {
+            holders.remember(trace());
+        }
         let mut inside = Vec::with_capacity(namespaces.len());
-        let joined = match (traced, &holders) {
-            (Some((closers, places)), Ok(holders)) => {
-                Some(Joined { holders, closer: closers.lookup(), places })
-            }
-            _ => None,
-        };
         for ns in namespaces {
-            let owners: &(dyn Owners + Sync) = match &joined {
-                Some(joined) => joined,
-                None => holders.as_ref().unwrap_or(&nobody),
-            };
+            let owners = holders.as_ref().unwrap_or(&nobody);
             let read = run_in(ns, || self.inside(depth, &kernel, owners));
             inside.push(read.unwrap_or_else(|error| Inside::unreadable(&error.to_string())));
         }
-        drop(joined);
         let mut gaps = Vec::new();
         if let Ok(holders) = &mut holders {
             gaps = holders.gaps();
@@ -404,6 +383,7 @@ mod tests {
             sysctls: vec!["net.ipv4.ip_local_port_range"],
             idle_ms: 1000,
             stuck_ms: 1000,
+            trace: None,
         });
         let own = [Netns::current().expect("own namespace")];
         let snapshot = sampler.sample(&own, Depth::Trend).remove(0);
@@ -423,6 +403,7 @@ mod tests {
             sysctls: Vec::new(),
             idle_ms: 1000,
             stuck_ms: 1000,
+            trace: None,
         });
         let own = [Netns::current().expect("own namespace")];
         let light = sampler.light(&own).remove(0);

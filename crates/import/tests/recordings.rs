@@ -18,7 +18,7 @@ fn traced(mut snapshot: Snapshot) -> Snapshot {
     let table = snapshot.sockets.as_mut().expect("sockets");
     let mut by = Groups::new(16_384);
     table.tuples.iter().for_each(|group| *by.add((group.key, 0)) = ());
-    table.time_wait_makers = Some(TimeWaitMakers { by, unknown: 3 });
+    table.time_wait_makers = Some(TimeWaitMakers { by, unknown: 3, lost: 2 });
     snapshot
 }
 

@@ -354,8 +354,9 @@ pub struct CheckArgs {
     pub ignore: Vec<String>,
     #[command(flatten)]
     pub netns: NetnsArgs,
-    /// Watch for so long who closes connections (5s if no TIME is given), so that the sockets in TIME_WAIT made meanwhile
-    /// have an owner. Needs what `linger trace` needs; without it, the report says so and is otherwise the same.
+    /// Watch for so long who closes connections (5s if no TIME is given; Ctrl-C ends it earlier), so that the sockets in
+    /// TIME_WAIT made meanwhile have an owner, and why handshakes are dropped. Needs what `linger trace` needs; without
+    /// it, the report says so and is otherwise the same.
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = interval)]
     pub trace: Option<Duration>,
     /// Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport

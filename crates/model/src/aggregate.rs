@@ -15,10 +15,24 @@ pub trait Owners {
     /// The process that holds (or made) this socket, if known.
     fn owner(&self, socket: &SocketRecord) -> Option<ProcessIndex>;
 
-    /// Whether it can know owners of minisockets, as a trace does.
-    fn knows_minisockets(&self) -> bool {
-        false
+    /// How many makers of minisockets a trace could not remember; `None` where none runs, and so none is known.
+    fn makers_lost(&self) -> Option<u64> {
+        None
     }
+
+    /// Since when the peer of a socket in CLOSE_WAIT has closed, where a trace runs.
+    fn peer_closed(&self, _: &SocketRecord) -> Option<PeerClosed> {
+        None
+    }
+}
+
+/// What a trace knows of a socket in CLOSE_WAIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerClosed {
+    /// Milliseconds since the peer closed, at least.
+    pub ms: u32,
+    /// It had closed when the trace began.
+    pub before_trace: bool,
 }
 
 /// Nobody is known.
@@ -269,6 +283,19 @@ pub struct ListenPoint {
     pub unaccepted: u32,
     /// Accepted connections per kernel state number.
     pub states: StateTally,
+    /// Why the kernel dropped packets of handshakes with it, where a trace saw it.
+    // Last: the first recordings have none.
+    #[serde(default)]
+    pub reasons: Option<DropReasons>,
+}
+
+/// The kernel's reasons for dropping packets of handshakes, while a trace looked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DropReasons {
+    /// For how long it looked, seconds.
+    pub seconds: f64,
+    /// Reason (without `SKB_DROP_REASON_`), packet (syn or last_ack), and how many; most first.
+    pub packets: Vec<(String, String, u64)>,
 }
 
 impl ListenPoint {
@@ -294,6 +321,10 @@ pub struct CloseWaitStats {
     pub oldest_ms: u32,
     /// Without tcp_info: no age is known.
     pub age_unknown: u32,
+    /// Of all, whose peer had closed when a trace began; `None` where none runs.
+    // Last: the first recordings have none.
+    #[serde(default)]
+    pub before_trace: Option<u32>,
 }
 
 impl CloseWaitStats {
@@ -303,11 +334,14 @@ impl CloseWaitStats {
         self.by_age[from..].iter().sum()
     }
 
-    fn add(&mut self, socket: &SocketRecord) {
+    fn add(&mut self, socket: &SocketRecord, traced: Option<PeerClosed>) {
         if socket.rqueue == 0 {
             self.read += 1;
         } else {
             self.unread += 1;
+        }
+        if let Some(traced) = traced {
+            *self.before_trace.get_or_insert(0) += u32::from(traced.before_trace);
         }
         let Some(info) = &socket.info else {
             self.age_unknown += 1;
@@ -319,7 +353,9 @@ impl CloseWaitStats {
             self.in_use += 1;
             return;
         }
-        let age = info.last_ack_recv_ms;
+        // An answered keep-alive probe is a sign of life, too; a trace knows better. What sent data since is not forgotten.
+        let traced = traced.map_or(0, |it| it.ms.min(info.last_data_sent_ms));
+        let age = info.last_ack_recv_ms.max(traced);
         self.oldest_ms = self.oldest_ms.max(age);
         let class = [1_000, 10_000, 60_000, 600_000].iter().position(|edge| age < *edge).unwrap_or(4);
         self.by_age[class] += 1;
@@ -513,8 +549,12 @@ impl SocketTable {
 pub struct TimeWaitMakers {
     /// Sockets by tuple and process.
     pub by: Groups<(Tuple, ProcessIndex), ()>,
-    /// Sockets of no known maker: from before the trace.
+    /// Sockets of no known maker: from before the trace, or lost.
     pub unknown: u64,
+    /// Makers that the trace had no room for, also of sockets that are gone.
+    // Last: the first recordings have none.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// Listening addresses kept.
@@ -596,9 +636,11 @@ impl<'a> Aggregator<'a> {
                 close_wait_peers: Groups::new(4096),
                 syn_recv_sources: Groups::new(4096),
                 left_behind: Groups::new(4096),
-                time_wait_makers: owners
-                    .knows_minisockets()
-                    .then(|| TimeWaitMakers { by: Groups::new(16_384), unknown: 0 }),
+                time_wait_makers: owners.makers_lost().map(|lost| TimeWaitMakers {
+                    by: Groups::new(16_384),
+                    unknown: 0,
+                    lost,
+                }),
                 orphans: 0,
                 bound_ports_in_range: 0,
                 other_parity_ports_in_range: 0,
@@ -658,6 +700,7 @@ impl<'a> Aggregator<'a> {
                 half_open_retransmitted: 0,
                 unaccepted: 0,
                 states: StateTally::default(),
+                reasons: None,
             });
         } else {
             self.table.listeners_left_out += 1;
@@ -776,7 +819,7 @@ impl<'a> Aggregator<'a> {
             let quiet = socket.info.is_some_and(|i| i.last_data_recv_ms >= FIN_WAIT2_IDLE_MS);
             holder.fin_wait2_idle += u32::from(state == State::FinWait2 && held && quiet);
             if state == State::CloseWait && held {
-                holder.close_wait.add(socket);
+                holder.close_wait.add(socket, self.owners.peer_closed(socket));
                 let accepted = listener.is_some();
                 let (addr, port) =
                     if accepted { (socket.src, socket.sport) } else { (socket.dst, socket.dport) };
@@ -973,9 +1016,33 @@ mod tests {
             [None, Some(4), Some(6)][socket.cookie as usize % 3]
         }
 
-        fn knows_minisockets(&self) -> bool {
-            true
+        fn makers_lost(&self) -> Option<u64> {
+            Some(0)
         }
+
+        fn peer_closed(&self, socket: &SocketRecord) -> Option<PeerClosed> {
+            let before_trace = socket.cookie == 1;
+            Some(PeerClosed { ms: if before_trace { 90_000 } else { 0 }, before_trace })
+        }
+    }
+
+    #[test]
+    fn a_trace_tells_since_when_close_wait_is_there() {
+        let range = PortRange::default();
+        let mut sums = Aggregator::new(SocketSource::SockDiag, Gather::CHECK, &range, &[], &Traced);
+        // The peer answered a keep-alive probe a moment ago. To the second, data was sent meanwhile: it is in use.
+        for (cookie, last_data_sent_ms) in [(1, 100_000), (1, 2_000), (4, 100_000)] {
+            let mut socket =
+                SocketRecord::new(State::CloseWait, addr("10.0.0.1"), 40_000, addr("10.0.0.2"), 6379);
+            (socket.cookie, socket.inode) = (cookie, 7);
+            socket.info = Some(TcpInfo { last_ack_recv_ms: 1_500, last_data_sent_ms, ..TcpInfo::default() });
+            sums.add(&socket);
+        }
+        let table = sums.finish();
+        let stats: Vec<&CloseWaitStats> = table.holders.values().map(|held| &held.close_wait).collect();
+        assert_eq!(stats.iter().filter_map(|it| it.before_trace).sum::<u32>(), 2);
+        assert_eq!(stats.iter().map(|it| it.older_than_s(60)).sum::<u32>(), 1);
+        assert_eq!(stats.iter().map(|it| it.oldest_ms).max(), Some(90_000));
     }
 
     #[test]

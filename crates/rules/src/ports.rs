@@ -7,7 +7,7 @@ use crate::Context;
 use crate::thousands;
 use linger_model::SocketTable;
 use linger_model::State;
-use linger_model::aggregate::{PortRange, ProcessIndex, SocketSource, Tuple, TupleStats};
+use linger_model::aggregate::{PortRange, ProcessIndex, SocketSource, TimeWaitMakers, Tuple, TupleStats};
 use linger_model::record::endpoint;
 use linger_model::report::Confidence;
 use linger_model::report::Evidence;
@@ -393,11 +393,22 @@ pub(crate) fn by_trace(table: &SocketTable, tuple: &Tuple, stats: &TupleStats) -
     let all = u64::from(stats.state(State::TimeWait));
     let of_it = makers.by.iter().filter(|group| group.key.0 == *tuple);
     let known = of_it.map(|group| group.at_least()).sum::<u64>().min(all);
+    seen_by_trace(makers, known, all - known)
+}
+
+/// What a trace knows of all outgoing connections in TIME_WAIT; nothing without one.
+pub(crate) fn all_by_trace(table: &SocketTable) -> Vec<Evidence> {
+    let Some(makers) = &table.time_wait_makers else { return Vec::new() };
+    seen_by_trace(makers, makers.by.total(), makers.unknown)
+}
+
+fn seen_by_trace(makers: &TimeWaitMakers, known: u64, unknown: u64) -> Vec<Evidence> {
     let figure = |what, n: u64| Evidence::new(what, n as f64, "sockets", "trace (eBPF), joined by cookie");
-    vec![
-        figure("TIME_WAIT sockets whose maker the trace has seen", known),
-        figure("TIME_WAIT sockets from before the trace", all - known),
-    ]
+    let before = match makers.lost {
+        0 => "TIME_WAIT sockets from before the trace",
+        _ => "TIME_WAIT sockets from before the trace, or without room in its table",
+    };
+    vec![figure("TIME_WAIT sockets whose maker the trace has seen", known), figure(before, unknown)]
 }
 
 /// `; the live connections there are mostly of haproxy (pid 12)`, where a process is known. More cannot be said of who

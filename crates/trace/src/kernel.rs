@@ -53,6 +53,12 @@ pub fn walk(iter: &mut Iter, namespaces: &[Netns]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Now, by the clock that programs read (bpf_ktime_get_ns()).
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 pub fn absent(name: &str) -> Error {
     Error::new(format!("find `{name}` in the probe"), Kind::Unsupported, "it is not there", "")
 }

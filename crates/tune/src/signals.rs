@@ -18,23 +18,23 @@ impl Signals {
     /// # Errors
     /// When no descriptor is left.
     pub fn hold_back() -> io::Result<Signals> {
-        // SAFETY: `set` is initialised by sigemptyset before anything else uses it, and outlives the calls.
+        // SAFETY: `set` is initialised, and outlives the call; the descriptor is a new one.
         unsafe {
-            let mut set = std::mem::zeroed::<libc::sigset_t>();
-            libc::sigemptyset(&raw mut set);
-            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-                libc::sigaddset(&raw mut set, signal);
-            }
-            let status = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-            if status != 0 {
-                return Err(io::Error::from_raw_os_error(status));
-            }
+            let set = mask(libc::SIG_BLOCK)?;
             let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
             Ok(Signals(OwnedFd::from_raw_fd(fd)))
         }
+    }
+
+    /// Lets them do from now on what they do to other programs.
+    ///
+    /// # Errors
+    /// None on Linux.
+    pub fn release(self) -> io::Result<()> {
+        mask(libc::SIG_UNBLOCK).map(|_| ())
     }
 
     /// Waits so long, or until one comes.
@@ -52,6 +52,22 @@ impl Signals {
                 _ => Some(Interrupt::Asked),
             },
             _ => None,
+        }
+    }
+}
+
+/// Blocks or unblocks them in this thread; which they are.
+fn mask(how: libc::c_int) -> io::Result<libc::sigset_t> {
+    // SAFETY: `set` is initialised by sigemptyset before anything else uses it, and outlives the calls.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        match libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) {
+            0 => Ok(set),
+            status => Err(io::Error::from_raw_os_error(status)),
         }
     }
 }

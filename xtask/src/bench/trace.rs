@@ -81,7 +81,7 @@ fn run(counted: Option<bool>) -> anyhow::Result<Run> {
     let host = world.host("load")?;
     let _counting = if counted == Some(true) { Some(linger_trace::count_cost()?) } else { None };
     let options = Options { netns: Some(vec![host.inode()]), owners: OWNERS, accepted_by_peer: false };
-    let owners = counted.map(|_| Owners::start(&options)).transpose()?;
+    let owners = counted.map(|_| Owners::start(&options, &[])).transpose()?;
     let made = TimeWaitLoad { total: CONNECTIONS, ..TimeWaitLoad::default() }.make(&host)?;
     ensure!(made.made == CONNECTIONS, "the load made {} connections: {:?}", made.made, made.errors);
     let mut run = Run { per_second: made.per_second(), ..Run::default() };

@@ -7,15 +7,17 @@ use crate::render::report::{self, text};
 use crate::render::style::Style;
 use crate::trend::Trend;
 use crate::{UNKNOWN, config, diagnose, import, nearest, recording, targets};
-use anyhow::bail;
-use linger_collect::{Closers, Depth, Sampler, SamplerOptions};
+use anyhow::{Context, bail};
+use linger_collect::{Depth, Sampler, SamplerOptions};
 use linger_import::Options;
 use linger_model::aggregate::Gather;
 use linger_model::report::{Imported, Reports, Severity, Unknown, Verdict};
 use linger_model::{Report, Snapshot, State, Window};
 use linger_netns::Netns;
 use linger_rules::{Config, RULES, Selection, rule};
+use linger_tune::Signals;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Takes samples, runs the rules, prints the report.
@@ -26,20 +28,22 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
         return imported(args, from, &config, &selection, style);
     }
     let targets = targets::open(&args.netns)?;
-    let tracing = args.trace.map(|time| Tracing::start(&targets.namespaces, time));
-    if let Some(Ok(tracing)) = &tracing {
-        tracing.wait(args.interval * (args.samples - 1));
+    let mut options = sampler_options(&config, Gather::CHECK);
+    let tracing = match args.trace {
+        Some(time) => {
+            let signals = Signals::hold_back().context("cannot hold signals back")?;
+            let tracing = Tracing::start(&targets.namespaces, time);
+            tracing.wait(args.interval * (args.samples - 1), &signals);
+            signals.release().context("cannot let signals through")?;
+            options.trace = Some(tracing.trace());
+            Some(tracing)
+        }
+        None => None,
+    };
+    let mut taken = sample_as(&targets.namespaces, args.samples, args.interval, options);
+    if let Some(tracing) = &tracing {
+        tracing.explain_drops(taken.iter_mut().filter_map(|snapshots| snapshots.last_mut()));
     }
-    let daemon = match tracing {
-        None => daemon::running().transpose(),
-        Some(_) => None,
-    };
-    let closers = match (&tracing, &daemon) {
-        (Some(Ok(tracing)), _) => Some(tracing as &dyn Closers),
-        (_, Some(Ok(daemon))) => Some(daemon as &dyn Closers),
-        _ => None,
-    };
-    let taken = sample_traced(&targets.namespaces, args.samples, args.interval, &config, closers);
     let windows: Vec<Window> = taken.into_iter().filter_map(Window::new).collect();
     let mut reports: Vec<Report> = Vec::with_capacity(windows.len());
     for window in &windows {
@@ -51,13 +55,6 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
         first
             .unknown
             .extend(targets.gaps.iter().map(|gap| Unknown { code: String::new(), gap: gap.clone() }));
-        if let Some(Err(error)) = &tracing {
-            let gap = format!("owners of TIME_WAIT sockets: {error}");
-            first.unknown.push(Unknown { code: String::new(), gap });
-        }
-        if let Some(Err(gap)) = daemon {
-            first.unknown.push(Unknown { code: String::new(), gap });
-        }
     }
     let normal = |state: State| config.normal_below(state);
     let options = report::Options { verbose: args.verbose, one_of_several: targets.several, normal: &normal };
@@ -182,27 +179,31 @@ fn selection(args: &CheckArgs) -> anyhow::Result<Selection> {
     Ok(selection)
 }
 
-/// What to read for the rules under these thresholds.
+/// What to read for the rules under these thresholds; owners of TIME_WAIT sockets from a trace daemon, if one runs.
 pub fn sampler_options(config: &Config, gather: Gather) -> SamplerOptions {
     let (idle_ms, stuck_ms) = waits(config);
-    SamplerOptions { gather, sysctls: sysctl_keys(), idle_ms, stuck_ms }
+    SamplerOptions {
+        gather,
+        sysctls: sysctl_keys(),
+        idle_ms,
+        stuck_ms,
+        trace: Some(Arc::new(daemon::running)),
+    }
 }
 
 /// Each namespace's snapshots, oldest first. All but the last sample are shallow: TIME_WAIT is counted, not walked.
 /// Those between the first and the last keep what a trend needs.
 pub fn sample(namespaces: &[Netns], samples: u32, interval: Duration, config: &Config) -> Vec<Vec<Snapshot>> {
-    sample_traced(namespaces, samples, interval, config, None)
+    sample_as(namespaces, samples, interval, sampler_options(config, Gather::CHECK))
 }
 
-/// As [`sample`], beside a trace.
-fn sample_traced(
+fn sample_as(
     namespaces: &[Netns],
     samples: u32,
     interval: Duration,
-    config: &Config,
-    closers: Option<&dyn Closers>,
+    options: SamplerOptions,
 ) -> Vec<Vec<Snapshot>> {
-    let mut sampler = Sampler::new(sampler_options(config, Gather::CHECK));
+    let mut sampler = Sampler::new(options);
     let mut taken: Vec<Vec<Snapshot>> = namespaces.iter().map(|_| Vec::new()).collect();
     // Counters are read after the processes, which takes as long as it takes: from there the interval runs, in every
     // namespace, so that no window is shorter than what was asked for.
@@ -214,7 +215,7 @@ fn sample_traced(
             0 => Depth::Past,
             _ => Depth::Trend,
         };
-        for (snapshots, snapshot) in taken.iter_mut().zip(sampler.sample_traced(namespaces, depth, closers)) {
+        for (snapshots, snapshot) in taken.iter_mut().zip(sampler.sample(namespaces, depth)) {
             due = due.max(Duration::from_micros(snapshot.monotonic_us) + interval);
             snapshots.push(snapshot);
         }

@@ -102,7 +102,9 @@ fn of_each_namespace<T: NetnsReport + Send>(
 ) -> anyhow::Result<u8> {
     let targets = targets::open(netns)?;
     let mut holders = HolderTable::scan(&ScanOptions { cgroups: true, limits: false, only_pid: None });
-    let traced = holders.as_mut().ok().and_then(|holders| trace::daemon::remember(holders).err());
+    if let Ok(holders) = &mut holders {
+        holders.remember(trace::daemon::running());
+    }
     let nobody = HolderTable::empty();
     let mut reports = Vec::new();
     for ns in &targets.namespaces {
@@ -115,7 +117,6 @@ fn of_each_namespace<T: NetnsReport + Send>(
             Ok(holders) => report.gaps().extend(holders.gaps().iter().map(ToString::to_string)),
             Err(gap) => report.gaps().push(gap.to_string()),
         }
-        report.gaps().extend(traced.iter().cloned());
         reports.push(report);
     }
     match (reports.pop(), targets.several) {

@@ -115,8 +115,8 @@ fn count(args: &StatesArgs, wanted: &Wanted, namespaces: &[Netns]) -> anyhow::Re
             only_pid: if by_holder { None } else { wanted.pid },
         };
         let mut holders = HolderTable::scan(&options).map_err(|gap| anyhow::anyhow!("{gap}"))?;
-        if by_holder && let Err(gap) = super::trace::daemon::remember(&mut holders) {
-            unknown.push(gap);
+        if by_holder {
+            holders.remember(super::trace::daemon::running());
         }
         // Owners are shown in groupings by them alone; of one process, the filter has made sure.
         if by_holder {

@@ -1,8 +1,11 @@
 //! `linger trace`
 
+mod beside;
 pub mod daemon;
 pub mod drops;
 pub mod handshakes;
+
+pub use beside::Tracing;
 
 use super::show;
 use super::states::{either, incomplete, now_us};
@@ -12,13 +15,17 @@ use crate::render::style::Style;
 use crate::render::trace::{progress, text};
 use crate::targets;
 use anyhow::Context;
-use linger_collect::{Closers, HolderTable, ScanOptions, Walk, WalkError, cgroup_paths_by_id};
-use linger_model::aggregate::{Owners as _, ProcessIndex};
+use linger_collect::{HolderTable, ScanOptions, Traced, Walk, WalkError, cgroup_paths_by_id};
+use linger_model::aggregate::{Owners as _, PeerClosed, ProcessIndex};
 use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
+use linger_model::snapshot::{Gap, GapKind};
 use linger_model::{Addr, State};
 use linger_netns::{Netns, reachable, run_in};
-use linger_trace::owners::{Flow, Group, Held, Histogram, Options, Owners, Process, ProcessId, Role};
+use linger_rules::counted;
+use linger_trace::owners::{
+    self, Flow, Group, Held, Histogram, Options, Owners, Process, ProcessId, Remembered, Role,
+};
 use linger_tune::Signals;
 use linger_wire::cgroup;
 use linger_wire::sock_diag::Extensions;
@@ -180,11 +187,12 @@ pub struct CloseWaitRow {
     pub netns: u64,
     /// How many.
     pub sockets: u64,
-    /// Of those, whose peer closed before the trace began, as far as the ages tell.
+    /// Of those, whose peer had closed when the trace began.
     pub before_trace: u64,
     /// Of those, that wait in an accept queue.
     pub unaccepted: u64,
-    /// Milliseconds since the peer closed, at least (tcp_info's last_ack_recv): the median; null where it is not known.
+    /// Milliseconds since the peer closed, at least (tcp_info's last_ack_recv, or since the trace came upon it): the median;
+    /// null where it is not known.
     pub median_ms: Option<u32>,
     /// The longest.
     pub longest_ms: Option<u32>,
@@ -299,42 +307,59 @@ const OWNERS_PER_S: u64 = 10_000;
 /// A short trace may come upon a burst.
 const FEWEST_OWNERS: u32 = 500_000;
 
-/// A trace beside `linger check`.
-pub struct Tracing {
-    owners: Owners,
-    cgroups: BTreeMap<u64, String>,
-    time: Duration,
-    start: Instant,
+/// What a sample lacks without a trace.
+const TRACED: &str = "owners of TIME_WAIT sockets";
+
+fn gap(error: &linger_trace::Error) -> Gap {
+    let kind = match error.kind {
+        linger_trace::Kind::Denied => GapKind::Denied,
+        linger_trace::Kind::Unsupported => GapKind::Unsupported,
+        linger_trace::Kind::Exhausted => GapKind::Partial,
+    };
+    Gap::new(TRACED, kind, error.to_string(), "")
 }
 
-impl Tracing {
-    /// Begins.
-    pub fn start(namespaces: &[Netns], time: Duration) -> Result<Tracing, linger_trace::Error> {
-        let options = Options {
-            netns: Some(namespaces.iter().map(Netns::inode).collect()),
-            owners: owners_for(time),
-            accepted_by_peer: false,
-        };
-        let owners = Owners::start(&options)?;
-        Ok(Tracing { owners, cgroups: cgroup_paths_by_id(), time, start: Instant::now() })
+/// What a trace remembers, for whoever joins it with sockets.
+fn traced(remembered: Remembered) -> Traced {
+    let mut gaps = Vec::new();
+    let mut left_out = |what: String, detail: &str, hint: &str| {
+        gaps.push(Gap::new(what, GapKind::Partial, detail, hint));
+    };
+    let lost = remembered.owners_lost();
+    if lost > 0 {
+        left_out(
+            format!("owners of {}", counted(lost, "TIME_WAIT socket")),
+            "the trace's table was full",
+            "`linger trace --daemon --owners N` has more room",
+        );
     }
-
-    /// Waits until only `rest` of its time is left.
-    pub fn wait(&self, rest: Duration) {
-        std::thread::sleep(self.time.saturating_sub(rest + self.start.elapsed()));
+    if remembered.waiting_lost() > 0 {
+        let detail = "the trace remembers it for 65,536 of them";
+        left_out("since when some sockets are in CLOSE_WAIT".to_owned(), detail, "");
+    }
+    let waiting = |(cookie, it): &(u64, owners::PeerClosed)| {
+        let ms = u32::try_from(it.since.as_millis()).unwrap_or(u32::MAX);
+        (*cookie, PeerClosed { ms, before_trace: it.before_trace })
+    };
+    Traced {
+        processes: known(remembered.processes(), &cgroup_paths_by_id()),
+        waiting: remembered.waiting().iter().map(waiting).collect(),
+        lost,
+        closer: Box::new(move |cookie| remembered.closer(cookie).map(ProcessId::number)),
+        gaps,
     }
 }
 
 /// Processes as the collector has them, with their numbers.
 fn known(
-    seen: BTreeMap<ProcessId, Process>,
+    seen: &BTreeMap<ProcessId, Process>,
     cgroups: &BTreeMap<u64, String>,
 ) -> Vec<(u64, linger_model::snapshot::Process)> {
-    let process = |(id, process): (ProcessId, Process)| {
+    let process = |(id, process): (&ProcessId, &Process)| {
         let cgroup = cgroups.get(&process.cgroup).cloned();
         let process = linger_model::snapshot::Process {
             pid: process.pid.unwrap_or(id.tgid()),
-            comm: process.comm,
+            comm: process.comm.clone(),
             exe: None,
             cmdline: None,
             container: cgroup.as_deref().and_then(cgroup::container),
@@ -348,20 +373,7 @@ fn known(
         };
         (id.number(), process)
     };
-    seen.into_iter().map(process).collect()
-}
-
-impl Closers for Tracing {
-    fn processes(&self) -> Vec<(u64, linger_model::snapshot::Process)> {
-        known(self.owners.processes().unwrap_or_default(), &self.cgroups)
-    }
-
-    fn lookup(&self) -> Box<dyn Fn(u64) -> Option<u64> + Sync + '_> {
-        match self.owners.closers() {
-            Ok(closers) => Box::new(move |cookie| closers.get(cookie).map(ProcessId::number)),
-            Err(_) => Box::new(|_| None),
-        }
-    }
+    seen.iter().map(process).collect()
 }
 
 /// Room for the owners that so long a trace may find.
@@ -393,7 +405,7 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
         accepted_by_peer: args.by == TraceBy::Peer,
     };
     let started_at = timestamp(now_us());
-    let mut owners = Owners::start(&options)
+    let mut owners = Owners::start(&options, &targets.namespaces)
         .context("nothing can be traced here; check, states, ports and listeners work without")?;
     let start = Instant::now();
     let memory_bytes = owners.memory_bytes();
@@ -420,7 +432,7 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     let lost = owners.lost()?;
     let (rows, total) = taken.rows(args.by);
     let failed = taken.failed(args.by);
-    let close_wait = close_wait(&namespaces, start, &mut gaps)?;
+    let close_wait = close_wait(&namespaces, traced(owners.remembered()?), &mut gaps)?;
     let top = args.top as usize;
     let report = TraceReport {
         schema: 1,
@@ -456,16 +468,28 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Sockets in CLOSE_WAIT of a process at an endpoint.
+#[derive(Default)]
+struct CloseWait {
+    sockets: u64,
+    unaccepted: u64,
+    before_trace: u64,
+    ages: Vec<u32>,
+}
+
 /// The sockets in CLOSE_WAIT, which a process holds yet: sock_diag and the descriptors tell whose they are.
 fn close_wait(
     namespaces: &[Netns],
-    start: Instant,
+    mut traced: Traced,
     gaps: &mut Vec<String>,
 ) -> anyhow::Result<Vec<CloseWaitRow>> {
-    let holders = HolderTable::scan(&ScanOptions { cgroups: true, ..ScanOptions::default() })
+    let mut holders = HolderTable::scan(&ScanOptions { cgroups: true, ..ScanOptions::default() })
         .map_err(|gap| anyhow::anyhow!("{gap}"))?;
+    // What is lost of TIME_WAIT is told elsewhere.
+    traced.gaps.clear();
+    holders.remember(Ok(Some(traced)));
     type Key = (u64, Option<ProcessIndex>, Addr, u16);
-    let mut ages: BTreeMap<Key, (u64, Vec<Option<u32>>)> = BTreeMap::new();
+    let mut held: BTreeMap<Key, CloseWait> = BTreeMap::new();
     for ns in namespaces {
         let walked = run_in(ns, || {
             let mut ports = BTreeSet::new();
@@ -477,35 +501,36 @@ fn close_wait(
             let (second, _) = either(&waiting, |s| {
                 let (addr, port) = if ports.contains(&s.sport) { (s.src, s.sport) } else { (s.dst, s.dport) };
                 let key = (ns.inode(), holders.owner(s), addr, port);
-                let (unaccepted, ages) = ages.entry(key).or_default();
-                *unaccepted += u64::from(s.inode == 0);
-                ages.push(s.info.as_ref().map(|info| info.last_ack_recv_ms));
+                let sum = held.entry(key).or_default();
+                let traced = holders.peer_closed(s);
+                sum.sockets += 1;
+                sum.unaccepted += u64::from(s.inode == 0);
+                sum.before_trace += u64::from(traced.is_some_and(|it| it.before_trace));
+                // Each is a lower bound.
+                let told = s.info.as_ref().map(|info| info.last_ack_recv_ms);
+                sum.ages.extend(told.max(traced.map(|it| it.ms)));
             })?;
             Ok::<_, WalkError>(incomplete(&[first, second]))
         });
         gaps.extend(walked.map_err(anyhow::Error::from)?.with_context(|| ns.label())?);
     }
-    if !ages.is_empty() {
+    if !held.is_empty() {
         gaps.extend(holders.gaps().iter().map(ToString::to_string));
     }
-    // The kernel's clock for this ticks a hundred times a second at the least.
-    let trace = start.elapsed() + Duration::from_millis(20);
-    let row = |((netns, process, addr, port), (unaccepted, ages)): (Key, (u64, Vec<Option<u32>>))| {
-        let mut known: Vec<u32> = ages.iter().flatten().copied().collect();
-        known.sort_unstable();
+    let row = |((netns, process, addr, port), mut sum): (Key, CloseWait)| {
+        sum.ages.sort_unstable();
         CloseWaitRow {
             process: process.and_then(|at| Some(holders.processes().get(at)?.label())),
             endpoint: endpoint(addr, port),
             netns,
-            sockets: ages.len() as u64,
-            before_trace: known.iter().filter(|ms| Duration::from_millis(u64::from(**ms)) > trace).count()
-                as u64,
-            unaccepted,
-            median_ms: known.get(known.len() / 2).copied(),
-            longest_ms: known.last().copied(),
+            sockets: sum.sockets,
+            before_trace: sum.before_trace,
+            unaccepted: sum.unaccepted,
+            median_ms: sum.ages.get(sum.ages.len() / 2).copied(),
+            longest_ms: sum.ages.last().copied(),
         }
     };
-    let mut rows: Vec<CloseWaitRow> = ages.into_iter().map(row).collect();
+    let mut rows: Vec<CloseWaitRow> = held.into_iter().map(row).collect();
     rows.sort_by_key(|row| std::cmp::Reverse((row.sockets, row.longest_ms)));
     Ok(rows)
 }

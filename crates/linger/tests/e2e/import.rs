@@ -37,8 +37,13 @@ fn import(name: &str, text: &str) -> Snapshot {
 
 fn live(host: &Host) -> Snapshot {
     host.run(|| {
-        let options =
-            SamplerOptions { gather: Gather::CHECK, sysctls: Vec::new(), idle_ms: HOUR, stuck_ms: HOUR };
+        let options = SamplerOptions {
+            gather: Gather::CHECK,
+            sysctls: Vec::new(),
+            idle_ms: HOUR,
+            stuck_ms: HOUR,
+            trace: None,
+        };
         Sampler::new(options).sample(&[Netns::current().unwrap()], Depth::Full).remove(0)
     })
     .unwrap()

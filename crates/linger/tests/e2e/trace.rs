@@ -376,6 +376,95 @@ fn check_lays_time_wait_to_who_made_it() {
     assert_eq!((seen, seen + before), (of(words[0]) as f64, of(words[3]) as f64), "{finding:#}");
 }
 
+/// `linger check` of a host beside a trace, while something happens; nothing where nothing can be traced.
+fn check_traced(host: &Host, args: &[&str], meanwhile: impl FnOnce()) -> Option<Checked> {
+    let mut linger = Command::new(LINGER);
+    linger.args(["check", "--format", "json", "--trace", "1h"]).args(args).arg("--netns").arg(host.path());
+    linger.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut checking = Tracing(linger.spawn().unwrap(), "");
+    let start = Instant::now();
+    let mut ended = None;
+    while ended.is_none() && !checking.is_attached() {
+        ended = checking.0.try_wait().unwrap();
+        assert!(start.elapsed() < PATIENCE, "not attached within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if ended.is_none() {
+        meanwhile();
+        kill_process(Pid::from_child(&checking.0), Signal::INT).unwrap();
+    }
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    checking.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    checking.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let checked = Checked::new(&Done { status: checking.0.wait().unwrap().code(), stdout, stderr });
+    let unknown = checked.report["unknown"].to_string();
+    if unknown.contains("owners of TIME_WAIT sockets") {
+        assert!(!in_ci(), "{unknown}");
+        println!("SKIPPED: {unknown}");
+        return None;
+    }
+    Some(checked)
+}
+
+#[test]
+fn check_tells_which_close_wait_was_there_before_the_trace() {
+    let Some(lab) = lab() else { return };
+    let leaky = Server { behaviour: Behaviour::NeverClose, comm: "leaky".into(), ..server() };
+    let leaky = start(&lab.far, leaky);
+    let close = |more: u64, all: u64| {
+        run_all(&lab.near, client(more));
+        leaky.wait_until(PATIENCE, |it| it.ended == all).unwrap();
+    };
+    close(110, 110);
+    let soon = config("[CW001]\nmin_age_seconds = 1\n");
+    let args = ["--config", path_of(&soon), "--select", "CW001"];
+    let Some(checked) = check_traced(&lab.far, &args, || {
+        close(40, 150);
+        std::thread::sleep(Duration::from_millis(1100));
+    }) else {
+        return;
+    };
+    checked.assert_finding("CW001", "warning", &[&named(&leaky)]);
+    assert_eq!(checked.figure("CW001", "whose peer closed before the trace"), 110.0, "{checked:?}");
+    assert_eq!(checked.figure("CW001", "whose peer closed during the trace"), 40.0, "{checked:?}");
+}
+
+#[test]
+fn check_tells_who_does_not_accept_and_why_the_kernel_drops() {
+    let Some(lab) = lab() else { return };
+    let hung = Server { behaviour: Behaviour::NeverAccept, backlog: 8, comm: "hung".into(), ..server() };
+    let hung = start(&lab.far, hung);
+    let knock = Client { requests: 0, close: Close::Never, connect_timeout_ms: Some(300), ..client(5) };
+    let _first = run_all(&lab.near, knock.clone());
+    // The last ACKs of eight more handshakes get lost; there is room for four of them.
+    let silence = "table inet lab { chain in { type filter hook input priority 0; \
+                   tcp flags & (syn | ack | fin | rst) == ack drop; }; };";
+    if !nft(&lab.far, silence) {
+        return;
+    }
+    let _half_open = run_all(&lab.near, Client { connections: 8, ..knock.clone() });
+    wait_for("half-open requests", || lab.far.tcp_states().unwrap().get("syn_recv") == Some(&8));
+    let mut more = None;
+    let Some(checked) = check_traced(&lab.far, &["--select", "LQ001"], || {
+        let mended = nft(&lab.far, "delete table inet lab");
+        assert!(mended);
+        wait_for_counter(&lab.far, "TcpExt.ListenOverflows", 1);
+        more = Some(begin(&lab.near, Client { connections: 1_000_000, rate: Some(50.0), ..knock }));
+        wait_for_counter(&lab.far, "TcpExt.ListenOverflows", 30);
+    }) else {
+        return;
+    };
+    let finding = checked.assert_finding("LQ001", "critical", &[&named(&hung)]);
+    assert!(finding["summary"].as_str().unwrap().contains("does not accept"), "{finding:#}");
+    // A SYN that is dropped there has no reason, and an ACK only on later kernels.
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    let reason = b"SKB_DROP_REASON_TCP_LISTEN_OVERFLOW";
+    if types.windows(reason.len()).any(|at| at == reason) {
+        let what = format!("final ACKs to {SERVICE} dropped for TCP_LISTEN_OVERFLOW");
+        assert!(checked.figure("LQ001", &what) >= 1.0, "{finding:#}");
+    }
+}
+
 /// A mount namespace with a BPF file system and a /run of its own.
 struct Mounts(Child);
 

@@ -71,6 +71,8 @@ declare_rule! {
     /// half-closed and in use: no leak. Sockets with inode 0 were never accepted: that is LQ001. The rate comes from the
     /// ages (how many are between 10 and 60 s old), or from the window where that is 10 s or longer.
     /// Many sockets of one process that are younger than that (but untouched for 1 s) are information: look again.
+    /// With a trace (`linger check --trace`, or its daemon) the age is also the time since the trace came upon the socket,
+    /// which answered keep-alive probes do not reset; sockets from before the trace are counted as such.
     ///
     /// # Fix
     /// In the application: close on every path, errors included; return connections to their pool; read until the end.
@@ -156,6 +158,27 @@ fn check(cx: &Context<'_>) -> Outcome {
     ))
 }
 
+/// How many were there before a trace, and how many came since; nothing without one.
+fn by_trace(stats: &CloseWaitStats) -> Vec<Evidence> {
+    let Some(before) = stats.before_trace else { return Vec::new() };
+    let all = stats.read + stats.unread;
+    let figure = |what, n: u32| {
+        Evidence::new(what, f64::from(n), "sockets", "trace (eBPF iter/tcp), joined by cookie")
+    };
+    vec![
+        figure("whose peer closed during the trace", all.saturating_sub(before)),
+        figure("whose peer closed before the trace", before),
+    ]
+}
+
+/// Where the ages come from.
+fn age_source(stats: &CloseWaitStats) -> &'static str {
+    match stats.before_trace {
+        Some(_) => "sock_diag tcp_info last_ack_recv and the trace (a lower bound)",
+        None => "sock_diag tcp_info last_ack_recv (a lower bound)",
+    }
+}
+
 /// Sockets that nobody has touched for a second or more: a server that works on them has them for less.
 fn waits(stats: &CloseWaitStats) -> u32 {
     stats.older_than_s(1)
@@ -204,12 +227,13 @@ fn young_finding(
             "untouched for 1 s or more",
             f64::from(waits(stats)),
             "sockets",
-            "sock_diag tcp_info last_ack_recv (a lower bound)",
+            age_source(stats),
         ),
-        Evidence::new("oldest", f64::from(stats.oldest_ms) / 1000.0, "s", "sock_diag tcp_info last_ack_recv"),
+        Evidence::new("oldest", f64::from(stats.oldest_ms) / 1000.0, "s", age_source(stats)),
         Evidence::new("end read, not closed (Recv-Q 0)", f64::from(stats.read), "sockets", source),
         Evidence::new("end never read (Recv-Q 1 or more)", f64::from(stats.unread), "sockets", source),
     ])
+    .evidence(by_trace(stats))
     .remedies([Remedy::application(format!(
         "Look again in {age} s, or watch a window that long (`linger check --samples 10 --interval {}s`): a leak is still \
          there and has grown, work in hand is gone.",
@@ -395,14 +419,9 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
                 format!("abandoned for {} s or more", leak.age_s),
                 f64::from(leak.count),
                 "sockets",
-                "sock_diag tcp_info last_ack_recv (a lower bound)",
+                age_source(stats),
             ),
-            Evidence::new(
-                "oldest",
-                f64::from(stats.oldest_ms) / 1000.0,
-                "s",
-                "sock_diag tcp_info last_ack_recv",
-            ),
+            Evidence::new("oldest", f64::from(stats.oldest_ms) / 1000.0, "s", age_source(stats)),
             Evidence::new(
                 "half-closed and in use",
                 f64::from(stats.in_use),
@@ -417,6 +436,7 @@ fn finding(cx: &Context<'_>, table: &SocketTable, leak: &Leak) -> Finding {
             Evidence::new("end never read (Recv-Q 1 or more)", f64::from(stats.unread), "sockets", source),
         ]);
     }
+    evidence.extend(by_trace(stats));
     evidence.extend(peers.iter().take(3).map(|g| {
         Evidence::new(format!("CLOSE_WAIT on {}", place(&g.key)), g.count() as f64, "sockets", source)
     }));

@@ -30,7 +30,8 @@ declare_rule! {
     /// accuse, as scans and a full queue of half-open requests move them too. Accept queue and limit of each socket: the
     /// limit is min(backlog, net.core.somaxconn), fixed at listen(), and the queue holds one more. Connections with
     /// inode 0 are those that nobody accepted. In a SO_REUSEPORT group each socket has a queue of its own, and one
-    /// full socket drops its share while the others are idle.
+    /// full socket drops its share while the others are idle. With `--trace`, the kernel's own reasons for the packets that
+    /// it dropped there (tracepoint skb:kfree_skb), where it names them.
     ///
     /// # Fix
     /// Find out why the process does not accept: a blocked event loop, all workers busy, a descriptor limit. Then the
@@ -222,6 +223,7 @@ fn finding(
             Evidence::new("limit of that queue, which holds one more", l.into(), "connections", origin(table))
         }))
         .process(owner);
+    finding.evidence.extend(reasons(point));
     if point.point.unaccepted > 0 {
         finding.evidence.push(Evidence::new(
             format!("connections that nobody accepted on {label} (inode 0)"),
@@ -266,6 +268,21 @@ fn finding(
     finding
         .remedies(cx.application_remedies(owner, Symptom::SlowAccept).into_iter().take(2))
         .remedies(backlog_remedies(cx, limit))
+}
+
+/// Why the kernel dropped packets to it, in its own words, where a trace has seen some.
+fn reasons(point: &Point<'_>) -> Vec<Evidence> {
+    let Some(seen) = &point.point.reasons else { return Vec::new() };
+    let source = format!("trace (eBPF, skb:kfree_skb) over {:.1} s", seen.seconds);
+    let evidence = |(reason, packet, n): &(String, String, u64)| {
+        let what = match packet.as_str() {
+            "last_ack" => "final ACKs",
+            _ => "SYNs",
+        };
+        let what = format!("{what} to {} dropped for {reason}", point.label());
+        Evidence::new(what, *n as f64, "packets", source.as_str())
+    };
+    seen.packets.iter().take(3).map(evidence).collect()
 }
 
 /// How to see why a process does not call accept().

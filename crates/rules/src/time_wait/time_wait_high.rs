@@ -1,6 +1,6 @@
 use super::ephemeral_port_exhaustion::pressed;
 use crate::ports::{
-    Ports, churner, percent, present_rate_of_all, socket_source, time_wait_buckets, tuple_label,
+    Ports, all_by_trace, churner, percent, present_rate_of_all, socket_source, time_wait_buckets, tuple_label,
 };
 use crate::{Context, FindingExt, Outcome, Threshold, counted, declare_rule, known, thousands};
 use linger_facts::cookbook::Symptom;
@@ -34,7 +34,8 @@ declare_rule! {
     ///
     /// # Evidence
     /// The number of TIME_WAIT sockets; the busiest tuple's share of its ports; `tcp_max_tw_buckets`; what is made per
-    /// second. When a destination is short of ports, this is clear and TW001 speaks.
+    /// second. When a destination is short of ports, this is clear and TW001 speaks. With `--trace`, how many of the
+    /// outgoing ones have a known maker, and how many are from before the trace.
     ///
     /// # Fix
     /// Nothing has to be done. To have fewer, keep connections alive. Do not lower `tcp_max_tw_buckets` and do not look
@@ -149,6 +150,7 @@ fn check(cx: &Context<'_>) -> Outcome {
              destination. It costs 256 bytes, no descriptor and no process.",
         )
         .evidence(evidence)
+        .evidence(all_by_trace(table))
         .evidence(cx.setting("net.ipv4.tcp_max_tw_buckets"))
         .remedies(cx.application_remedies(owner, Symptom::ShortConnections).into_iter().take(1))
         .process(owner);

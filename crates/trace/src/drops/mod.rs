@@ -26,6 +26,22 @@ pub enum Packet {
     OwnSyn,
 }
 
+impl Packet {
+    /// Its name in a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Packet::Syn => "syn",
+            Packet::LastAck => "last_ack",
+            Packet::OwnSyn => "own_syn",
+        }
+    }
+
+    /// Whether it came here, and was not this host's.
+    pub fn comes_in(self) -> bool {
+        self != Packet::OwnSyn
+    }
+}
+
 /// Packets that are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dropped {

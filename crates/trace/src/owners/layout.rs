@@ -1,7 +1,8 @@
 //! The maps' entries as `probe.bpf.c` has them.
 
-use super::{Flow, Group, Held, Process, ProcessId, Role};
+use super::{Flow, Group, Held, PeerClosed, Process, ProcessId, Role};
 use linger_model::Addr;
+use std::time::Duration;
 
 /// `struct group`.
 #[repr(C)]
@@ -53,6 +54,29 @@ impl Line {
 #[derive(Debug, Clone, Copy)]
 pub struct RawHeld([u64; 3]);
 
+/// `struct waiting`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct RawWaiting {
+    pub since_ns: u64,
+    pub seen_ns: u64,
+    pub is_old: u64,
+}
+
+impl RawWaiting {
+    pub fn at(&self, now_ns: u64) -> PeerClosed {
+        PeerClosed {
+            since: Duration::from_nanos(now_ns.saturating_sub(self.since_ns)),
+            before_trace: self.is_old != 0,
+        }
+    }
+}
+
+/// `LOST_CLOSERS`.
+pub const LOST_OWNERS: u32 = 0;
+/// `LOST_WAITING`.
+pub const LOST_WAITING: u32 = 5;
+
 /// `struct process`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +98,8 @@ unsafe impl aya::Pod for Line {}
 unsafe impl aya::Pod for RawHeld {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RawProcess {}
+// SAFETY: as above.
+unsafe impl aya::Pod for RawWaiting {}
 
 const _: () =
     assert!(size_of::<RawGroup>() == 32 && size_of::<Line>() == 64 && size_of::<RawProcess>() == 40);

@@ -4,16 +4,18 @@ mod histogram;
 #[expect(unsafe_code, reason = "the maps' entries are plain bytes to the kernel")]
 mod layout;
 mod pinned;
+mod remembered;
 
 pub use histogram::{Histogram, Lifetimes};
-pub use pinned::{Pins, Remembered};
+pub use pinned::Pins;
+pub use remembered::{PeerClosed, Remembered};
 
 use crate::error::Error;
 use crate::kernel::{self, absent, fdinfo, map_mut, program};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap};
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Ebpf, EbpfLoader};
-use layout::{Line, RawFlow, RawGroup, RawHeld, RawProcess, line_of, lines_for};
+use layout::{RawFlow, RawGroup, RawHeld, RawProcess, RawWaiting, lines_for};
 use linger_model::Addr;
 use linger_netns::Netns;
 use std::collections::BTreeMap;
@@ -202,6 +204,8 @@ pub struct Lost {
     pub lifetimes: u64,
     /// Minisockets left out of the groups.
     pub minisockets: u64,
+    /// Times that a walk came upon a socket in CLOSE_WAIT and had no room to remember since when.
+    pub waiting: u64,
     /// Events that came while the CPU was at the probe already, in an interrupt: of those outside of a process's context,
     /// so that no owner is missed.
     pub missed: u64,
@@ -215,12 +219,13 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Loads the probe and attaches it. It counts from here on.
+    /// Loads the probe, walks the sockets of these namespaces for those that wait in CLOSE_WAIT already, and attaches it.
+    /// It counts from here on.
     ///
     /// # Errors
     /// Denied without CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) in the first user namespace; unsupported without BTF
     /// (`CONFIG_DEBUG_INFO_BTF`) or before Linux 5.12; exhausted without the memory.
-    pub fn start(options: &Options) -> Result<Owners, Error> {
+    pub fn start(options: &Options, namespaces: &[Netns]) -> Result<Owners, Error> {
         let loading = "load the probe of owners";
         let btf = kernel::types(loading)?;
         let (only, some) = match options.netns.as_deref() {
@@ -257,8 +262,11 @@ impl Owners {
         let probe: &mut BtfTracePoint = program(&mut bpf, "set_state")?;
         let tracing = "trace inet_sock_set_state (tp_btf)";
         probe.load("inet_sock_set_state", &btf).map_err(|e| Error::program(tracing, e))?;
+        let mut owners = Owners { bpf, lines };
+        owners.time_wait(namespaces)?;
+        let probe: &mut BtfTracePoint = program(&mut owners.bpf, "set_state")?;
         probe.attach().map_err(|e| Error::program(tracing, e))?;
-        Ok(Owners { bpf, lines })
+        Ok(owners)
     }
 
     /// Bytes of the kernel's memory that the maps take, as the kernel tells.
@@ -276,7 +284,9 @@ impl Owners {
     /// # Errors
     /// When a namespace cannot be entered, or the iterator not be run.
     pub fn time_wait(&mut self, namespaces: &[Netns]) -> Result<BTreeMap<Group, Held>, Error> {
+        let began = kernel::monotonic_ns();
         kernel::walk(program(&mut self.bpf, "time_wait")?, namespaces)?;
+        self.forget_closed(began)?;
         let mut held: HashMap<_, RawGroup, RawHeld> = map_mut(&mut self.bpf, "held")?;
         let found: Vec<(RawGroup, RawHeld)> = held.iter().filter_map(Result::ok).collect();
         for (key, _) in &found {
@@ -290,19 +300,38 @@ impl Owners {
         Ok(found.into_iter().map(named).collect())
     }
 
+    /// Takes the sockets out that no longer wait in CLOSE_WAIT: those that a walk did not come upon.
+    fn forget_closed(&mut self, walk_began_ns: u64) -> Result<(), Error> {
+        let mut waiting: HashMap<_, u64, RawWaiting> = map_mut(&mut self.bpf, "waiting")?;
+        let gone: Vec<u64> = waiting
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, it)| it.seen_ns < walk_began_ns)
+            .map(|(cookie, _)| cookie)
+            .collect();
+        for cookie in gone {
+            let _ = waiting.remove(&cookie);
+        }
+        let mut walks: Array<_, u64> = map_mut(&mut self.bpf, "walks")?;
+        walks.set(0, 1, 0).map_err(|e| Error::map("count the walks", e))
+    }
+
     /// Indexes of the processes, as the owners have them.
     fn by_index(&self) -> Result<BTreeMap<u32, ProcessId>, Error> {
         Ok(self.raw_processes()?.into_iter().map(|(id, raw)| (raw.index, id)).collect())
     }
 
-    /// Who closed the connections first, by cookie.
+    /// What is known by a socket's cookie, from here on without this trace's hand.
     ///
     /// # Errors
     /// Those of bpf(2).
-    pub fn closers(&self) -> Result<Closers<'_>, Error> {
-        let map = self.bpf.map("closers").ok_or_else(|| absent("closers"))?;
-        let map = Array::try_from(map).map_err(|e| Error::map("read the owners", e))?;
-        Ok(Closers { map, lines: self.lines, processes: self.by_index()? })
+    pub fn remembered(&self) -> Result<Remembered, Error> {
+        Remembered::new("read the owners", |name| {
+            let map = self.bpf.map(name).and_then(map_data).ok_or_else(|| absent(name))?;
+            let fd = map.fd().as_fd().try_clone_to_owned();
+            let fd = fd.map_err(|e| Error::io("read the owners", &e))?;
+            MapData::from_fd(fd).map_err(|e| Error::map("read the owners", e))
+        })
     }
 
     /// How many owners can be remembered at a time.
@@ -368,6 +397,7 @@ impl Owners {
             processes: at(2),
             lifetimes: at(3),
             minisockets: at(4),
+            waiting: at(5),
             missed,
         })
     }
@@ -390,21 +420,6 @@ impl Owners {
         let map = self.bpf.map(name).ok_or_else(|| absent(name))?;
         let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map).map_err(|e| Error::map(reading, e))?;
         map.iter().map(|value| Ok(value.map_err(|e| Error::map(reading, e))?.iter().sum())).collect()
-    }
-}
-
-/// Who closed connections first.
-pub struct Closers<'a> {
-    map: Array<&'a MapData, Line>,
-    lines: u32,
-    processes: BTreeMap<u32, ProcessId>,
-}
-
-impl Closers<'_> {
-    /// Of the connection with this cookie; `None` where it is not known, as of what was closed before the trace.
-    pub fn get(&self, cookie: u64) -> Option<ProcessId> {
-        let line = self.map.get(&line_of(cookie, self.lines), 0).ok()?;
-        self.processes.get(&line.find(cookie)?).copied()
     }
 }
 

@@ -1,16 +1,11 @@
 //! Owners that a daemon remembers, in maps pinned to the BPF file system.
 
-use super::layout::{Line, RawProcess, line_of};
-use super::{Owners, Process, ProcessId};
+use super::Owners;
+use super::remembered::MAPS;
 use crate::error::{Error, Kind};
 use crate::kernel::absent;
-use aya::maps::{Array, HashMap, Map, MapData};
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-
-/// The maps by which owners are found.
-const PINNED: [&str; 2] = ["closers", "processes"];
 
 /// Where maps are pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +38,7 @@ impl Pins {
             }
             _ => Ok(()),
         };
-        for name in PINNED {
+        for name in MAPS {
             gone(std::fs::remove_file(self.0.join(name)))?;
         }
         gone(std::fs::remove_dir(&self.0))
@@ -67,13 +62,13 @@ impl Pins {
 }
 
 impl Owners {
-    /// Pins the maps by which owners are found, for [`Remembered`].
+    /// Pins the maps by which owners are found, for [`super::Remembered`].
     ///
     /// # Errors
     /// Unsupported without a BPF file system there.
     pub fn pin(&self, pins: &Pins) -> Result<(), Error> {
         pins.create()?;
-        for name in PINNED {
+        for name in MAPS {
             let map = self.bpf.map(name).ok_or_else(|| absent(name))?;
             let pinned = map.pin(pins.0.join(name));
             pinned.map_err(|e| {
@@ -82,54 +77,5 @@ impl Owners {
             })?;
         }
         Ok(())
-    }
-}
-
-/// The owners that a daemon remembers.
-pub struct Remembered {
-    closers: Array<MapData, Line>,
-    lines: u32,
-    processes: BTreeMap<ProcessId, Process>,
-    by_index: BTreeMap<u32, ProcessId>,
-}
-
-impl Remembered {
-    /// Opens what is pinned there.
-    ///
-    /// # Errors
-    /// Denied without CAP_BPF; unsupported where the maps are of another version of linger.
-    pub fn open(pins: &Pins) -> Result<Remembered, Error> {
-        let opening = format!("read the trace daemon's maps in {}", pins.0.display());
-        let map = |name: &str| MapData::from_pin(pins.0.join(name)).map_err(|e| Error::map(&opening, e));
-        let (closers, processes) = (map("closers")?, map("processes")?);
-        let lines = closers.info().map_err(|e| Error::map(&opening, e))?.max_entries();
-        let closers = Array::try_from(Map::Array(closers)).map_err(|e| Error::map(&opening, e))?;
-        let processes: HashMap<_, u64, RawProcess> =
-            HashMap::try_from(Map::HashMap(processes)).map_err(|e| Error::map(&opening, e))?;
-        let raw: Vec<(ProcessId, RawProcess)> =
-            processes.iter().filter_map(Result::ok).map(|(id, raw)| (ProcessId(id), raw)).collect();
-        Ok(Remembered {
-            closers,
-            lines,
-            by_index: raw.iter().map(|(id, raw)| (raw.index, *id)).collect(),
-            processes: raw.into_iter().map(|(id, raw)| (id, raw.into())).collect(),
-        })
-    }
-
-    /// The processes seen until it was opened.
-    pub fn processes(&self) -> &BTreeMap<ProcessId, Process> {
-        &self.processes
-    }
-
-    /// Who closed the connection with this cookie first; `None` where it is not known, as of what was closed before the
-    /// daemon began.
-    pub fn closer(&self, cookie: u64) -> Option<ProcessId> {
-        let line = self.closers.get(&line_of(cookie, self.lines), 0).ok()?;
-        self.by_index.get(&line.find(cookie)?).copied()
-    }
-
-    /// How many owners can be remembered at a time.
-    pub fn capacity(&self) -> u64 {
-        u64::from(self.lines) * 8
     }
 }

@@ -105,13 +105,20 @@ struct held {
 	u64 fin_wait2;
 };
 
+/* A socket in CLOSE_WAIT: when a walk first and last came upon it, and whether the first walk of all did. */
+struct waiting {
+	u64 since_ns;
+	u64 seen_ns;
+	u64 is_old;
+};
+
 struct birth {
 	u64 at_ns;
 	u64 weight;
 };
 
 /* What did not fit. */
-enum { LOST_CLOSERS, LOST_FLOWS, LOST_PROCESSES, LOST_BIRTHS, LOST_HELD, LOST_KINDS };
+enum { LOST_CLOSERS, LOST_FLOWS, LOST_PROCESSES, LOST_BIRTHS, LOST_HELD, LOST_WAITING, LOST_KINDS };
 
 struct {
 	UINT(type, BPF_MAP_TYPE_ARRAY);
@@ -148,6 +155,14 @@ struct {
 	TYPE(value, struct held);
 } held SEC(".maps");
 
+/* By cookie. Whoever reads it takes those out that the last walk did not see. */
+struct {
+	UINT(type, BPF_MAP_TYPE_HASH);
+	UINT(max_entries, 65536);
+	TYPE(key, u64);
+	TYPE(value, struct waiting);
+} waiting SEC(".maps");
+
 struct {
 	UINT(type, BPF_MAP_TYPE_HASH);
 	UINT(max_entries, 1024);
@@ -161,6 +176,14 @@ struct {
 	TYPE(key, u32);
 	TYPE(value, u64);
 } lost SEC(".maps");
+
+/* Walks over the sockets that are done. */
+struct {
+	UINT(type, BPF_MAP_TYPE_ARRAY);
+	UINT(max_entries, 1);
+	TYPE(key, u32);
+	TYPE(value, u64);
+} walks SEC(".maps");
 
 /*
  * Lifetimes in microseconds: octaves of eight steps. First half: connections whose first FIN came from here, second
@@ -594,6 +617,26 @@ int set_state(u64 *ctx)
 	return 0;
 }
 
+INLINE u64 is_first_walk(void)
+{
+	u32 zero = 0;
+	u64 *n = bpf_map_lookup_elem(&walks, &zero);
+	return n && !*n;
+}
+
+/* The peer closed before now; tcp_info's last sign of life does not tell, as keep-alive probes that are answered move it. */
+INLINE void note_waiting(struct sock_common *common)
+{
+	u64 cookie = bpf_get_socket_cookie(common);
+	struct waiting found = { .since_ns = bpf_ktime_get_ns(), .is_old = is_first_walk() };
+	found.seen_ns = found.since_ns;
+	struct waiting *known = bpf_map_lookup_elem(&waiting, &cookie);
+	if (known)
+		known->seen_ns = found.since_ns;
+	else if (bpf_map_update_elem(&waiting, &cookie, &found, BPF_NOEXIST))
+		count_lost(LOST_WAITING);
+}
+
 SEC("iter/tcp")
 int time_wait(struct bpf_iter__tcp *ctx)
 {
@@ -601,6 +644,10 @@ int time_wait(struct bpf_iter__tcp *ctx)
 	if (!common)
 		return 0;
 	u8 state = common->skc_state;
+	if (state == TCP_CLOSE_WAIT) {
+		note_waiting(common);
+		return 0;
+	}
 	/* FIN_WAIT1 (4), FIN_WAIT2 (5), CLOSING (11): they become minisockets yet, and their entries are kept. */
 	if (state != TCP_TIME_WAIT && !(1 << state & (1 << 4 | 1 << 5 | 1 << 11)))
 		return 0;

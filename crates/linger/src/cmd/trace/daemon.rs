@@ -1,19 +1,19 @@
 //! `linger trace --daemon`, `status` and `stop`; and what others know by it.
 
-use super::{OWNERS_PER_S, REMEMBERED_S, WALK_EVERY, known};
+use super::{OWNERS_PER_S, REMEMBERED_S, TRACED, WALK_EVERY, gap, traced};
 use crate::cli::{TraceArgs, TraceStatusArgs};
 use crate::cmd::show;
 use anyhow::{Context, bail};
-use linger_collect::{Closers, HolderTable, cgroup_paths_by_id};
+use linger_collect::Traced;
+use linger_model::snapshot::{Gap, GapKind, Reading};
 use linger_netns::reachable;
-use linger_trace::owners::{Options, Owners, Pins, ProcessId, Remembered};
+use linger_trace::owners::{Options, Owners, Pins, Remembered};
 use linger_tune::Signals;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write as _};
 use std::path::Path;
@@ -43,6 +43,8 @@ pub struct StatusReport {
     pub owners_capacity: Option<u64>,
     /// Processes seen so far.
     pub processes: Option<u64>,
+    /// Owners that it had no room for: `--owners` makes room.
+    pub owners_lost: Option<u64>,
     /// What could not be read, and how to get it.
     #[serde(rename = "unknown")]
     pub gaps: Vec<String>,
@@ -102,8 +104,9 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<u8> {
     // The lock was free: they are a killed daemon's.
     pins.remove()?;
     let owners = args.owners.unwrap_or((REMEMBERED_S * OWNERS_PER_S) as u32);
-    let mut owners = Owners::start(&Options { netns: None, owners, accepted_by_peer: false })
-        .context("nothing can be traced here")?;
+    let options = Options { netns: None, owners, accepted_by_peer: false };
+    let mut owners =
+        Owners::start(&options, &reachable().namespaces).context("nothing can be traced here")?;
     let done = owners.pin(&pins).map_err(anyhow::Error::from).and_then(|()| {
         eprintln!("linger: tracing; `linger trace stop` ends it");
         loop {
@@ -142,6 +145,7 @@ pub fn status(args: &TraceStatusArgs, style: &crate::render::style::Style) -> an
         stale: pid.is_none() && pins.exist(),
         owners_capacity: opened.as_ref().map(Remembered::capacity),
         processes: opened.as_ref().map(|it| it.processes().len() as u64),
+        owners_lost: opened.as_ref().map(Remembered::owners_lost),
         gaps,
     };
     show(args.format, &report, |r| crate::render::trace_status::text(r, style))?;
@@ -177,51 +181,20 @@ pub fn stop() -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The daemon that runs, for who joins owners.
-pub struct Daemon {
-    remembered: Remembered,
-    cgroups: BTreeMap<u64, String>,
-}
-
-impl Closers for Daemon {
-    fn processes(&self) -> Vec<(u64, linger_model::snapshot::Process)> {
-        known(self.remembered.processes().clone(), &self.cgroups)
-    }
-
-    fn lookup(&self) -> Box<dyn Fn(u64) -> Option<u64> + Sync + '_> {
-        Box::new(|cookie| self.remembered.closer(cookie).map(ProcessId::number))
-    }
-}
-
 /// What a daemon remembers, if one runs here.
 ///
 /// # Errors
 /// Why that cannot be read.
-pub fn running() -> Result<Option<Daemon>, String> {
-    let gap = |error: &dyn std::fmt::Display| format!("owners of TIME_WAIT sockets: {error}");
+pub fn running() -> Reading<Option<Traced>> {
     let pins = Pins::at(PINS);
     // Who may not look there knows of none.
     if !pins.exist() {
         return Ok(None);
     }
-    if holder().map_err(|e| gap(&format!("{e:#}")))?.is_none() {
-        return Err(gap(
-            &"the trace daemon was killed, and its owners are old (`linger trace stop` clears them)",
-        ));
+    let holder = holder().map_err(|e| Gap::new(TRACED, GapKind::Denied, format!("{e:#}"), "run as root"))?;
+    if holder.is_none() {
+        let detail = "the trace daemon was killed, and its owners are old";
+        return Err(Gap::new(TRACED, GapKind::Partial, detail, "`linger trace stop` clears them"));
     }
-    let remembered = Remembered::open(&pins).map_err(|e| gap(&e))?;
-    Ok(Some(Daemon { remembered, cgroups: cgroup_paths_by_id() }))
-}
-
-/// Lets holders know whom a daemon remembers, if one runs here.
-///
-/// # Errors
-/// As [`running`].
-pub fn remember(holders: &mut HolderTable) -> Result<(), String> {
-    if let Some(daemon) = running()? {
-        let processes = daemon.processes();
-        let closer = move |cookie| daemon.remembered.closer(cookie).map(ProcessId::number);
-        holders.remember(processes, Box::new(closer));
-    }
-    Ok(())
+    Remembered::open(&pins).map(|it| Some(traced(it))).map_err(|error| gap(&error))
 }

@@ -412,17 +412,12 @@ trait IsFor {
 
 impl IsFor for Dropped {
     fn is_for(&self, listener: &Watched) -> bool {
-        self.packet != Packet::OwnSyn && listener.takes(self.addr, self.port)
+        self.packet.comes_in() && listener.takes(self.addr, self.port)
     }
 }
 
 fn reason(dropped: &Dropped, packets: u64) -> Reason {
-    let packet = match dropped.packet {
-        Packet::Syn => "syn",
-        Packet::LastAck => "last_ack",
-        Packet::OwnSyn => "own_syn",
-    };
-    Reason { reason: dropped.reason.clone(), packet: packet.to_owned(), packets }
+    Reason { reason: dropped.reason.clone(), packet: dropped.packet.name().to_owned(), packets }
 }
 
 fn row(
