@@ -2,12 +2,13 @@
 
 use crate::error::{Error, Kind};
 use crate::sys;
-use aya::programs::{Iter, ProgramFd};
+use aya::programs::{BtfTracePoint, Iter, ProgramFd};
 use aya::{Btf, Ebpf};
 use linger_netns::{Netns, run_in};
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// The running kernel's types, by which programs are fitted to it; refused where programs cannot be loaded.
 pub fn types(loading: &str) -> Result<Btf, Error> {
@@ -88,4 +89,13 @@ pub fn fdinfo(fd: BorrowedFd<'_>, key: &str) -> Option<u64> {
 /// How often a program did not run, since its CPU was at it already.
 pub fn misses(program: &ProgramFd) -> u64 {
     fdinfo(program.as_fd(), "recursion_misses:").unwrap_or(0)
+}
+
+/// Runs and time of a program, all CPUs together, as long as the kernel counts them.
+pub fn cost(bpf: &Ebpf, name: &'static str) -> Result<(u64, Duration), Error> {
+    let reading = "read the cost";
+    let probe = bpf.program(name).ok_or_else(|| absent(name))?;
+    let probe: &BtfTracePoint = probe.try_into().map_err(|e| Error::program(reading, e))?;
+    let info = probe.info().map_err(|e| Error::program(reading, e))?;
+    Ok((info.run_count(), info.run_time()))
 }

@@ -12,6 +12,7 @@ use layout::RawDropped;
 use linger_model::Addr;
 use linger_wire::btf::enum_names;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("probe.bpf.o");
 
@@ -136,5 +137,13 @@ impl Drops {
         let probe = self.bpf.program("dropped").ok_or_else(|| absent("dropped"))?;
         let fd = probe.fd().map_err(|e| Error::program(reading, e))?;
         Ok((left_out, kernel::misses(fd)))
+    }
+
+    /// What the probe at kfree_skb took so far, as [`crate::owners::Owners::cost`].
+    ///
+    /// # Errors
+    /// Those of bpf(2).
+    pub fn cost(&self) -> Result<(u64, Duration), Error> {
+        kernel::cost(&self.bpf, "dropped")
     }
 }

@@ -408,11 +408,7 @@ impl Owners {
     /// # Errors
     /// Those of bpf(2).
     pub fn cost(&self) -> Result<(u64, Duration), Error> {
-        let reading = "read the cost";
-        let probe = self.bpf.program("set_state").ok_or_else(|| absent("set_state"))?;
-        let probe: &BtfTracePoint = probe.try_into().map_err(|e| Error::program(reading, e))?;
-        let info = probe.info().map_err(|e| Error::program(reading, e))?;
-        Ok((info.run_count(), info.run_time()))
+        kernel::cost(&self.bpf, "set_state")
     }
 
     fn per_cpu_sums(&self, name: &'static str) -> Result<Vec<u64>, Error> {
