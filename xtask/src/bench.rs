@@ -3,6 +3,7 @@
 //! The load is built in namespaces of its own, bounded, and gone afterwards. A TIME_WAIT socket lives 60 s, so a fill
 //! of a million is measured for what is left of that time, and then made anew.
 
+#[cfg(feature = "trace")]
 mod trace;
 
 use crate::workspace::Workspace;
@@ -82,11 +83,11 @@ struct Demand {
 /// Builds, measures, prints.
 pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     let root = workspace.root.as_path();
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) || cfg!(not(feature = "trace")) {
         // The load is made by this very program: a million sockets in half a minute need a release build.
         let mut cargo = Command::new("cargo");
         cargo
-            .args(["run", "--release", "--quiet", "--package", "xtask", "--"])
+            .args(["run", "--release", "--quiet", "--package", "xtask", "--features", "trace", "--"])
             .args(std::env::args_os().skip(1));
         let status = cargo.current_dir(root).status()?;
         ensure!(status.success(), "the bench ended with {status}");
@@ -116,6 +117,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     if wanted("close-wait") {
         close_wait(&linger, &mut text, &mut demands)?;
     }
+    #[cfg(feature = "trace")]
     if wanted("trace") {
         trace::measure(&mut text, &mut demands)?;
     }

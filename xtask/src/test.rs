@@ -133,7 +133,14 @@ fn fmt(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn clippy(workspace: &Workspace) -> Result<Vec<String>> {
-    sh::run(workspace.cargo("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    sh::run(workspace.cargo("clippy").args([
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     Ok(Vec::new())
 }
 

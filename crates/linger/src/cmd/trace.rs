@@ -56,6 +56,10 @@ pub struct TraceReport {
     pub other_rows: u64,
     /// Their connections, opened and closed.
     pub other_connections: u64,
+    /// Each process (by container: each container) over all its endpoints, the busiest first; empty by peer or listener.
+    pub totals: Vec<TraceTotal>,
+    /// Totals not shown.
+    pub other_totals: u64,
     /// Everything together.
     pub total: Counts,
     /// TIME_WAIT sockets at the end that nobody is known for: from before the trace, or left out (see `lost`).
@@ -109,6 +113,20 @@ pub struct TraceRow {
     pub counts: Counts,
 }
 
+/// Connections of a process, or of a container, wherever they go to and come from.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct TraceTotal {
+    /// The process, as in the rows; null by container.
+    pub process: Option<String>,
+    /// Container, systemd unit, or path of the cgroup v2.
+    pub container: Option<String>,
+    /// How many rows it has.
+    pub endpoints: u64,
+    /// What became of them.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
 /// What became of connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
@@ -152,6 +170,22 @@ impl Counts {
         self.timed_out += flow.timed_out;
         self.carried_little += flow.carried_little;
         self.bytes += flow.bytes;
+    }
+
+    fn sum(&mut self, other: &Counts) {
+        self.opened += other.opened;
+        self.opened_bound += other.opened_bound;
+        self.accepted += other.accepted;
+        self.closed_first += other.closed_first;
+        self.closed_after_peer += other.closed_after_peer;
+        self.aborted += other.aborted;
+        self.reset += other.reset;
+        self.timed_out += other.timed_out;
+        self.carried_little += other.carried_little;
+        self.bytes += other.bytes;
+        self.time_wait += other.time_wait;
+        self.time_wait_with_timestamps += other.time_wait_with_timestamps;
+        self.fin_wait2 += other.fin_wait2;
     }
 
     fn hold(&mut self, held: &Held) {
@@ -278,6 +312,8 @@ pub struct Lost {
     pub lifetimes: u64,
     /// TIME_WAIT sockets that no row has.
     pub time_wait: u64,
+    /// Times that a socket in CLOSE_WAIT was come upon without room to remember since when.
+    pub close_wait: u64,
     /// Events outside of any process's context that came in an interrupt while the CPU was counting another: handshakes
     /// that a listener completed, resets, failures. No owner is missed by that.
     pub missed: u64,
@@ -431,6 +467,7 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     let lifetimes = owners.lifetimes()?;
     let lost = owners.lost()?;
     let (rows, total) = taken.rows(args.by);
+    let totals = totals(args.by, &rows);
     let failed = taken.failed(args.by);
     let close_wait = close_wait(&namespaces, traced(owners.remembered()?), &mut gaps)?;
     let top = args.top as usize;
@@ -444,6 +481,8 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
         other_rows: rows.len().saturating_sub(top) as u64,
         other_connections: rows.iter().skip(top).map(|r| r.counts.opened + r.counts.closed()).sum(),
         rows: rows.into_iter().take(top).collect(),
+        other_totals: totals.len().saturating_sub(top) as u64,
+        totals: totals.into_iter().take(top).collect(),
         total,
         time_wait_unknown: taken.unknown(),
         other_close_wait: close_wait.len().saturating_sub(top) as u64,
@@ -458,6 +497,7 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
             processes: lost.processes,
             lifetimes: lost.lifetimes,
             time_wait: lost.minisockets,
+            close_wait: lost.waiting,
             missed: lost.missed,
         },
         owners_capacity: owners.capacity(),
@@ -466,6 +506,34 @@ fn owners(args: &TraceArgs, style: &Style) -> anyhow::Result<u8> {
     };
     show(args.format, &report, |r| text(r, style))?;
     Ok(0)
+}
+
+/// Sums the rows of each process, or container, up.
+fn totals(by: TraceBy, rows: &[TraceRow]) -> Vec<TraceTotal> {
+    let mut totals: BTreeMap<(Option<&str>, Option<&str>), TraceTotal> = BTreeMap::new();
+    for row in rows {
+        // What is outside of any process is of all, and sums up to nothing that means something.
+        let is_somebodys = match by {
+            TraceBy::Process => row.process.is_some(),
+            TraceBy::Container => row.container.is_some(),
+            TraceBy::Peer | TraceBy::Listener => false,
+        };
+        if !is_somebodys {
+            continue;
+        }
+        let key = (row.process.as_deref(), row.container.as_deref());
+        let total = totals.entry(key).or_insert_with(|| TraceTotal {
+            process: row.process.clone(),
+            container: row.container.clone(),
+            endpoints: 0,
+            counts: Counts::default(),
+        });
+        total.endpoints += 1;
+        total.counts.sum(&row.counts);
+    }
+    let mut totals: Vec<TraceTotal> = totals.into_values().collect();
+    totals.sort_by_key(|total| std::cmp::Reverse(total.counts.weight()));
+    totals
 }
 
 /// Sockets in CLOSE_WAIT of a process at an endpoint.

@@ -57,6 +57,15 @@ pub fn text(report: &TraceReport, style: &Style) -> String {
             let _ = writeln!(out, "  {}", faint(&more));
         }
     }
+    if report.totals.iter().any(|total| total.endpoints > 1) {
+        let title = format!("Each {} over all its endpoints", report.by);
+        let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, &title));
+        out.push_str(&totals(report, style));
+        if report.other_totals > 0 {
+            let more = format!("and {} (--top shows more)", counted(report.other_totals, "more row"));
+            let _ = writeln!(out, "  {}", style.paint(Tone::Faint, &more));
+        }
+    }
     if !report.close_wait.is_empty() {
         let title = "CLOSE_WAIT: the peer has closed, the process has not";
         let _ = writeln!(out, "\n{}", style.paint(Tone::Strong, title));
@@ -93,6 +102,7 @@ pub fn text(report: &TraceReport, style: &Style) -> String {
         (lost.processes, "processes have no name here: there were too many"),
         (lost.lifetimes, "connections are left out of the lifetimes: too many were open"),
         (lost.time_wait, "TIME_WAIT sockets are in no row: there were too many groups"),
+        (lost.close_wait, "times a socket in CLOSE_WAIT was seen and is not remembered: there were too many"),
     ] {
         if n > 0 {
             let sentence = format!("{} {what}.", thousands(n));
@@ -156,11 +166,58 @@ fn rows(report: &TraceReport, style: &Style) -> String {
     table.render(style)
 }
 
-fn cells(report: &TraceReport, row: &TraceRow) -> Vec<Cell> {
-    let counts: &Counts = &row.counts;
+/// The same figures as in the rows, without where.
+fn totals(report: &TraceReport, style: &Style) -> String {
+    let by_process = report.by == "process";
+    let mut table = Table::new(vec![
+        Column::left(if by_process { "PROCESS" } else { "CONTAINER" }).shrinking(),
+        Column::left("CONTAINER").expendable(6),
+        Column::right("ENDPOINTS"),
+        Column::right("OPENED/S"),
+        Column::right("CLOSED/S").expendable(4),
+        Column::right("FIRST"),
+        Column::right("LITTLE").expendable(2),
+        Column::right("RESET").expendable(5),
+        Column::right("TIME_WAIT"),
+    ]);
+    for total in &report.totals {
+        let container = clean(total.container.as_deref().unwrap_or(""));
+        let process = total.process.as_deref().map(clean);
+        let (who, container) =
+            if by_process { (process.unwrap_or_default(), container) } else { (container, String::new()) };
+        let [opened, _, closed, first, little, reset, time_wait] = figures(report, &total.counts);
+        table.row(vec![
+            who.into(),
+            container.into(),
+            thousands(total.endpoints).into(),
+            opened,
+            closed,
+            first,
+            little,
+            reset,
+            time_wait,
+        ]);
+    }
+    table.render(style)
+}
+
+/// Opened, accepted and closed a second; shares of those closed first and with little; reset; in TIME_WAIT.
+fn figures(report: &TraceReport, counts: &Counts) -> [Cell; 7] {
     let rate = |n: u64| if n == 0 { String::new() } else { per_second(n, report.seconds) };
     let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
     let share = |n: u64, of: u64| if of == 0 { String::new() } else { percent(n as f64 / of as f64) };
+    [
+        rate(counts.opened).into(),
+        rate(counts.accepted).into(),
+        rate(counts.closed() + counts.aborted).into(),
+        share(counts.closed_first, counts.closed() + counts.aborted).into(),
+        share(counts.carried_little, counts.closed()).into(),
+        number(counts.reset + counts.timed_out + counts.aborted).into(),
+        number(counts.time_wait).into(),
+    ]
+}
+
+fn cells(report: &TraceReport, row: &TraceRow) -> Vec<Cell> {
     let several = report.netns.len() > 1;
     let container = clean(row.container.as_deref().unwrap_or(""));
     let process = row.process.as_deref().map(clean);
@@ -174,19 +231,10 @@ fn cells(report: &TraceReport, row: &TraceRow) -> Vec<Cell> {
         let ns = report.netns.iter().find(|ns| ns.inode == inode);
         ns.and_then(|ns| ns.name.clone()).or_else(|| Some(format!("net:[{inode}]")))
     });
-    vec![
-        who.into(),
-        container.into(),
-        format!("{arrow} {}", row.endpoint).into(),
-        rate(counts.opened).into(),
-        rate(counts.accepted).into(),
-        rate(counts.closed() + counts.aborted).into(),
-        share(counts.closed_first, counts.closed() + counts.aborted).into(),
-        share(counts.carried_little, counts.closed()).into(),
-        number(counts.reset + counts.timed_out + counts.aborted).into(),
-        number(counts.time_wait).into(),
-        clean(&netns.unwrap_or_default()).into(),
-    ]
+    let mut cells = vec![who.into(), container.into(), format!("{arrow} {}", row.endpoint).into()];
+    cells.extend(figures(report, &row.counts));
+    cells.push(clean(&netns.unwrap_or_default()).into());
+    cells
 }
 
 fn close_wait(report: &TraceReport, style: &Style) -> String {

@@ -16,7 +16,16 @@ pub fn text(report: &DropsReport, style: &Style) -> String {
         let text = tone.map_or_else(|| text.to_owned(), |tone| style.paint(tone, text));
         format!("{}{text}\n", " ".repeat(indent))
     };
-    if report.listeners.is_empty() {
+    let unknown = (report.unknown_listeners > 0).then(|| {
+        format!(
+            "What {} dropped in {:.1} s cannot be read.",
+            counted(report.unknown_listeners, "listening socket"),
+            report.seconds
+        )
+    });
+    if let (Some(unknown), true) = (&unknown, report.listeners.is_empty()) {
+        out.push_str(&line(unknown, None, 0));
+    } else if report.listeners.is_empty() {
         let nobody = format!(
             "In {:.1} s no listener dropped anything; {} watched.",
             report.seconds,
@@ -29,6 +38,9 @@ pub fn text(report: &DropsReport, style: &Style) -> String {
             let quiet =
                 format!("and {} that dropped nothing", counted(report.quiet_listeners, "listening socket"));
             out.push_str(&line(&quiet, Some(Tone::Faint), 2));
+        }
+        if let Some(unknown) = &unknown {
+            out.push_str(&line(unknown, None, 2));
         }
         for (cause, what) in CAUSES {
             if report.listeners.iter().any(|row| row.cause == Some(cause)) {

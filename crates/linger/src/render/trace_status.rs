@@ -18,6 +18,13 @@ pub fn text(report: &StatusReport, style: &Style) -> String {
                 thousands(capacity)
             ));
         }
+        if let Some(lost) = report.owners_lost.filter(|n| *n > 0) {
+            sentences.push(format!(
+                "The owners of {} found no room in its table: `linger trace stop`, then `linger trace --daemon --owners N` \
+                 with more.",
+                counted(lost, "TIME_WAIT socket")
+            ));
+        }
     } else {
         sentences.push("No trace runs as a daemon.".to_owned());
         if report.stale {

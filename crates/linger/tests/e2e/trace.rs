@@ -37,7 +37,18 @@ fn handshakes(host: &Host, args: &[&str]) -> Option<Tracing> {
 }
 
 fn drops(host: &Host) -> Option<Tracing> {
+    if !kernel_knows("skb_drop_reason") {
+        assert!(!in_ci(), "no drop reasons");
+        println!("SKIPPED: this kernel gives no reasons for drops (before Linux 5.17)");
+        return None;
+    }
     begin_trace(host, &["trace", "drops"], &[], "trace-drops", Tracing::is_attached)
+}
+
+/// Whether a name is among the kernel's types.
+fn kernel_knows(name: &str) -> bool {
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    types.windows(name.len()).any(|at| at == name.as_bytes())
 }
 
 fn begin_trace(
@@ -457,9 +468,7 @@ fn check_tells_who_does_not_accept_and_why_the_kernel_drops() {
     let finding = checked.assert_finding("LQ001", "critical", &[&named(&hung)]);
     assert!(finding["summary"].as_str().unwrap().contains("does not accept"), "{finding:#}");
     // A SYN that is dropped there has no reason, and an ACK only on later kernels.
-    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap();
-    let reason = b"SKB_DROP_REASON_TCP_LISTEN_OVERFLOW";
-    if types.windows(reason.len()).any(|at| at == reason) {
+    if kernel_knows("SKB_DROP_REASON_TCP_LISTEN_OVERFLOW") {
         let what = format!("final ACKs to {SERVICE} dropped for TCP_LISTEN_OVERFLOW");
         assert!(checked.figure("LQ001", &what) >= 1.0, "{finding:#}");
     }
@@ -500,9 +509,9 @@ impl Mounts {
     }
 
     /// A daemon that runs; nothing, and a word about it, where nothing can be traced.
-    fn daemon(&self) -> Option<Tracing> {
+    fn daemon(&self, args: &[&str]) -> Option<Tracing> {
         let mut command = self.command(LINGER);
-        command.args(["trace", "--daemon"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(["trace", "--daemon"]).args(args).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut daemon = Tracing(command.spawn().unwrap(), "");
         let start = Instant::now();
         while !self.pins().contains("linger") {
@@ -540,7 +549,7 @@ fn a_daemon_remembers_owners_for_the_others_and_leaves_nothing() {
     let Some(lab) = heavy_lab() else { return };
     let Some(mounts) = Mounts::new() else { return };
     assert_eq!(mounts.status().0, Some(1));
-    let Some(mut daemon) = mounts.daemon() else { return };
+    let Some(mut daemon) = mounts.daemon(&[]) else { return };
     let (_, status) = mounts.status();
     assert_eq!((&status["running"], &status["pid"]), (&true.into(), &daemon.pid().into()), "{status:#}");
     let second = mounts.linger(&["trace", "--daemon"]);
@@ -571,13 +580,22 @@ fn a_daemon_remembers_owners_for_the_others_and_leaves_nothing() {
     let summary = checked["findings"][0]["summary"].as_str().unwrap();
     assert!(summary.contains(&format!("in TIME_WAIT are from {}", named(&churner))), "{summary}");
 
+    // Whatever takes samples knows them.
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("recording");
+    let recording = recording.to_str().unwrap();
+    let recorded = mounts.linger(&["record", "-o", recording, "--duration", "1s", "--netns", near]);
+    assert_eq!(recorded.status, Some(0), "{recorded:?}");
+    let read = mounts.linger(&["check", "--from", recording, "--select", "TW003", "--format", "json"]);
+    assert!(read.stdout.contains(&format!("in TIME_WAIT are from {}", named(&churner))), "{read:?}");
+
     let stopped = mounts.linger(&["trace", "stop"]);
     assert_eq!((stopped.status, stopped.stderr.as_str()), (Some(0), ""), "{stopped:?}");
     assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
     assert!(!mounts.pins().contains("linger"), "{}", mounts.pins());
     assert_eq!(mounts.status().0, Some(1));
 
-    let mut killed = mounts.daemon().unwrap();
+    let mut killed = mounts.daemon(&[]).unwrap();
     killed.0.kill().unwrap();
     killed.0.wait().unwrap();
     let (code, status) = mounts.status();
@@ -586,6 +604,59 @@ fn a_daemon_remembers_owners_for_the_others_and_leaves_nothing() {
     assert!(states["unknown"].to_string().contains("linger trace stop"), "{states:#}");
     assert_eq!(mounts.linger(&["trace", "stop"]).status, Some(0));
     assert!(!mounts.pins().contains("linger") && mounts.status().1["stale"] == false);
+}
+
+#[test]
+fn owners_without_room_are_told() {
+    let Some(lab) = heavy_lab() else { return };
+    let Some(mounts) = Mounts::new() else { return };
+    let _server = start(&lab.far, server());
+    // The smallest table.
+    let Some(_daemon) = mounts.daemon(&["--owners", "1024"]) else { return };
+    let lost = || mounts.status().1["owners_lost"].as_u64().unwrap();
+    assert_eq!(lost(), 0);
+    let mut crowding = part(&lab.near, "crowd", devnull());
+    assert!(crowding.wait().unwrap().success());
+    let n = lost();
+    assert!(n > 0);
+    let near = lab.near.path();
+    let done = mounts.linger(&["check", "--netns", near.to_str().unwrap(), "--format", "json"]);
+    let report: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+    // It traces the whole host, where more may be lost meanwhile.
+    let gaps = report["unknown"].as_array().unwrap().iter().filter_map(|it| it["gap"].as_str());
+    let of = |gap: &str| -> Option<u64> {
+        let (told, why) = gap.strip_prefix("owners of ")?.split_once(" TIME_WAIT socket")?;
+        assert!(why.contains("the trace's table was full"), "{gap}");
+        told.replace(',', "").parse().ok()
+    };
+    let told = gaps.filter_map(of).next();
+    assert!(told.is_some_and(|told| told >= n), "{n}: {report:#}");
+    assert_eq!(mounts.linger(&["trace", "stop"]).status, Some(0));
+}
+
+#[test]
+fn what_a_process_does_at_several_endpoints_is_summed_up() {
+    let Some(lab) = lab() else { return };
+    let other = address("10.77.0.2:81");
+    let _server = start(&lab.far, Server { listen: vec![address(SERVICE), other], ..server() });
+    let Some(tracing) = trace(&lab.near, &[]) else { return };
+    let spread = run_all(&lab.near, Client { targets: vec![address(SERVICE), other], ..client(60) });
+    let single = run_all(&lab.near, client(20));
+    let report = tracing.end();
+    let total = |pid: u32| {
+        let totals = report["totals"].as_array().unwrap();
+        let of = |total: &&Value| total["process"].as_str().unwrap().contains(&format!("(pid {pid})"));
+        totals.iter().find(of).unwrap_or_else(|| panic!("{report:#}"))
+    };
+    for (actor, endpoints, n) in [(&spread, 2, 60), (&single, 1, 20)] {
+        let total = total(actor.pid() as u32);
+        assert_eq!(
+            (&total["endpoints"], &total["closed_first"]),
+            (&endpoints.into(), &n.into()),
+            "{total:#}"
+        );
+        assert_eq!(sum(&report, "closed_first", of(actor.pid() as u32)), n);
+    }
 }
 
 #[test]
@@ -599,23 +670,17 @@ fn sockets_that_are_not_closed_go_to_who_holds_them() {
     };
     run_all(&lab.near, client(7));
     half_closed("close_wait", 7);
-    // The peer's last sign of life is then older than the trace can be.
     std::thread::sleep(Duration::from_millis(1500));
     let Some(tracing) = trace(&lab.far, &[]) else { return };
-    let began = Instant::now();
     run_all(&lab.near, client(4));
     half_closed("close_wait", 11);
     let report = tracing.end();
-    let took = began.elapsed();
     let [row] = &report["close_wait"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert!(row["process"].as_str().unwrap().starts_with(&named(&leaky)), "{row:#}");
     assert_eq!((&row["sockets"], &row["unaccepted"]), (&11.into(), &0.into()), "{row:#}");
     assert_eq!(row["endpoint"], SERVICE);
     assert!(row["longest_ms"].as_u64().unwrap() >= 1500, "{row:#}");
-    // Unless the machine took longer for the trace than the first ones waited for it.
-    if took < Duration::from_secs(1) {
-        assert_eq!(row["before_trace"], 7, "{row:#}");
-    }
+    assert_eq!(row["before_trace"], 7, "{row:#}");
 }
 
 #[test]
@@ -937,6 +1002,33 @@ fn plays_a_part() {
         Ok("exit") => {
             let _left_open: Vec<_> = connect().into_iter().map(IntoRawFd::into_raw_fd).collect();
             std::process::exit(0);
+        }
+        // Closes connections whose owners all belong to the same few places of the smallest table. Cookies tell the
+        // place, and are given in order to each CPU, so that those of other sockets are used up in between.
+        Ok("crowd") => {
+            const PLACES: u64 = 1 << 16;
+            const BATCH: u64 = 4096;
+            const SOME: usize = 64;
+            let mut one = rustix::thread::CpuSet::new();
+            one.set(rustix::thread::sched_getcpu());
+            rustix::thread::sched_setaffinity(None, &one).unwrap();
+            let cookie = |socket: &dyn AsFd| rustix::net::sockopt::socket_cookie(socket.as_fd()).unwrap();
+            let use_up = |until: &dyn Fn(u64) -> bool| loop {
+                let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
+                let now = cookie(&rustix::net::socket(family, kind, None).unwrap());
+                if until(now) {
+                    return now;
+                }
+            };
+            let first = use_up(&|now| now % BATCH < 128);
+            for round in 0..4 {
+                if round > 0 {
+                    use_up(&|now| (now - first) % PLACES < 8);
+                }
+                for _ in 0..SOME {
+                    cookie(&TcpStream::connect(SERVICE).unwrap());
+                }
+            }
         }
         _ => {}
     }

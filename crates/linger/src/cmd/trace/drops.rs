@@ -41,6 +41,8 @@ pub struct DropsReport {
     pub listeners: Vec<ListenerRow>,
     /// Listening sockets to which nothing happened.
     pub quiet_listeners: u64,
+    /// Listening sockets of which it cannot be read whether they dropped anything.
+    pub unknown_listeners: u64,
     /// SYNs to ports where nobody listens: they are answered with a reset. Null where the kernel gives no reasons.
     pub no_listener: Option<Vec<PortRow>>,
     /// SYNs that came and were dropped before a listener saw them, and this host's own that never left, with the kernel's
@@ -332,6 +334,7 @@ pub fn run(args: &DropsArgs, style: &Style) -> anyhow::Result<u8> {
         seconds,
         listeners: sorted.listeners,
         quiet_listeners: sorted.quiet,
+        unknown_listeners: sorted.unknown,
         no_listener: shown(no_listener),
         elsewhere: shown(elsewhere),
         other_ports: other_ports as u64,
@@ -348,6 +351,7 @@ pub fn run(args: &DropsArgs, style: &Style) -> anyhow::Result<u8> {
 struct Sorted {
     listeners: Vec<ListenerRow>,
     quiet: u64,
+    unknown: u64,
     no_listener: Vec<PortRow>,
     elsewhere: Vec<PortRow>,
 }
@@ -372,6 +376,8 @@ impl Sorted {
                 let row = row(ns.inode(), watched, counted, reasons, holders);
                 if row.cause.is_some() || !row.reasons.is_empty() || row.full > 0 {
                     sorted.listeners.push(row);
+                } else if row.drops.is_none() {
+                    sorted.unknown += 1;
                 } else {
                     sorted.quiet += 1;
                 }
