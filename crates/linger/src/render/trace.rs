@@ -41,11 +41,16 @@ pub fn text(report: &TraceReport, style: &Style) -> String {
     let _ = writeln!(out, "{}", super::wrap(&sentence, style.prose(), 0, 0));
     if !report.rows.is_empty() {
         out.push('\n');
-        out.push_str(&rows(report, style));
+        let table = rows(report, style);
+        out.push_str(&table);
         let faint = |text: &str| style.paint(Tone::Faint, text);
-        let note = "FIRST: closed first by this side, which keeps TIME_WAIT for 60 s. LITTLE: carried less than 16 KiB, \
-                    so one kept connection could have served several.";
-        for line in super::wrap(note, style.prose().saturating_sub(2), 0, 0).lines() {
+        let mut note = "FIRST: closed first by this side, which keeps TIME_WAIT for 60 s.".to_owned();
+        if table.contains("LITTLE") {
+            note.push_str(
+                " LITTLE: carried less than 16 KiB, so one kept connection could have served several.",
+            );
+        }
+        for line in super::wrap(&note, style.prose().saturating_sub(2), 0, 0).lines() {
             let _ = writeln!(out, "  {}", faint(line));
         }
         if report.other_rows > 0 {
@@ -152,10 +157,10 @@ fn rows(report: &TraceReport, style: &Style) -> String {
         Column::left("CONTAINER").expendable(6),
         Column::left("WHERE"),
         Column::right("OPENED/S"),
-        Column::right("ACCEPTED/S").expendable(3),
+        Column::right("ACCEPTED/S").expendable(2),
         Column::right("CLOSED/S").expendable(4),
         Column::right("FIRST"),
-        Column::right("LITTLE").expendable(2),
+        Column::right("LITTLE").expendable(3),
         Column::right("RESET").expendable(5),
         Column::right("TIME_WAIT"),
         Column::left("NETNS").expendable(7),
@@ -248,7 +253,11 @@ fn close_wait(report: &TraceReport, style: &Style) -> String {
         Column::right("LONGEST"),
     ]);
     let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
-    let age = |ms: Option<u32>| ms.map_or_else(|| "?".to_owned(), |ms| time(u64::from(ms) * 1000));
+    let age = |ms: Option<u32>| match ms {
+        None => "?".to_owned(),
+        Some(0) => "<1 ms".to_owned(),
+        Some(ms) => time(u64::from(ms) * 1000),
+    };
     for row in &report.close_wait {
         let nobody = if row.unaccepted > 0 { "(not accepted)" } else { "?" };
         table.row(vec![

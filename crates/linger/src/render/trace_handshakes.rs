@@ -27,7 +27,7 @@ pub fn text(report: &HandshakesReport, style: &Style) -> String {
     }
     if !report.peers.is_empty() {
         let legend = "SYN: connections opened while watching. yes: offered and granted; refused: offered, not granted; no: not \
-                      offered; some: of some connections.";
+                      offered; some: of some connections; ?: not seen.";
         out.push_str(&note(legend, Some(Tone::Faint)));
     }
     for comparison in &report.comparisons {
@@ -50,7 +50,7 @@ pub fn text(report: &HandshakesReport, style: &Style) -> String {
 
 fn table(report: &HandshakesReport, style: &Style) -> String {
     let mut table = Table::new(vec![
-        Column::left("PEER").shrinking(),
+        Column::left("PEER"),
         Column::right("SYN"),
         Column::right("LIVE"),
         Column::right("TIME_WAIT").expendable(1),

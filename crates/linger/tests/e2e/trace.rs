@@ -83,11 +83,17 @@ impl Tracing {
         self.0.id()
     }
 
-    /// Whether it holds a link to the tracepoint.
+    /// Whether it holds a link to a tracepoint.
     fn is_attached(&self) -> bool {
-        let Ok(fds) = fs::read_dir(format!("/proc/{}/fd", self.pid())) else { return false };
-        let mut links = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
-        links.any(|link| link.as_os_str() == "anon_inode:bpf_link")
+        self.links() > 0
+    }
+
+    /// Tracepoints; a walk over the sockets has a link, too.
+    fn links(&self) -> usize {
+        let Ok(fds) = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())) else { return 0 };
+        let told = fds.flatten().filter_map(|fd| fs::read_to_string(fd.path()).ok());
+        let kind = |it: String| Some(it.lines().find_map(|l| l.strip_prefix("link_type:"))?.trim() != "iter");
+        told.filter_map(kind).filter(|is_tracepoint| *is_tracepoint).count()
     }
 
     /// Ctrl-C; the report.
@@ -395,7 +401,9 @@ fn check_traced(host: &Host, args: &[&str], meanwhile: impl FnOnce()) -> Option<
     let mut checking = Tracing(linger.spawn().unwrap(), "");
     let start = Instant::now();
     let mut ended = None;
-    while ended.is_none() && !checking.is_attached() {
+    // It also looks at what is dropped, where the kernel gives reasons.
+    let links = if kernel_knows("skb_drop_reason") { 2 } else { 1 };
+    while ended.is_none() && checking.links() < links {
         ended = checking.0.try_wait().unwrap();
         assert!(start.elapsed() < PATIENCE, "not attached within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(10));

@@ -72,14 +72,15 @@ fn holder() -> anyhow::Result<Option<u32>> {
 /// Takes the lock for as long as the file is open.
 fn lock() -> anyhow::Result<File> {
     let folder = Path::new(LOCK).parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make {} (run as root)", folder.display()))?;
     let mut file = File::options()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .open(LOCK)
-        .with_context(|| format!("cannot open {LOCK}"))?;
+        .with_context(|| format!("cannot open {LOCK} (run as root)"))?;
     // Whoever asks for the status holds it for a moment.
     for _ in 0..40 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -169,7 +170,9 @@ pub fn stop() -> anyhow::Result<u8> {
     match kill_process(process, Signal::TERM) {
         // It ended just now.
         Ok(()) | Err(Errno::SRCH) => {}
-        Err(error) => return Err(error).context(format!("cannot end the trace (pid {pid})")),
+        Err(error) => {
+            return Err(error).context(format!("cannot end the trace (pid {pid}; run as root)"));
+        }
     }
     let start = Instant::now();
     while holder()?.is_some() {
