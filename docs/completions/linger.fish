@@ -56,7 +56,7 @@ json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand check" -l select -d 'Only these rules, by code or name' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l ignore -d 'Not these rules, by code or name' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l netns -d 'Network namespace: self, all, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
-complete -c linger -n "__fish_linger_using_subcommand check" -l trace -d 'Watch for so long who closes connections (5s if no TIME is given), so that the sockets in TIME_WAIT made meanwhile have an owner. Needs what `linger trace` needs; without it, the report says so and is otherwise the same' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l trace -d 'Watch for so long who closes connections (5s if no TIME is given; Ctrl-C ends it earlier), so that the sockets in TIME_WAIT made meanwhile have an owner, and why handshakes are dropped. Needs what `linger trace` needs; without it, the report says so and is otherwise the same' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l from -d 'Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport (.tar, .tar.gz, .tar.xz) or its folder, a copy of /proc/net, a recording of `linger record`; - for standard input' -r -F
 complete -c linger -n "__fish_linger_using_subcommand check" -l between -d 'Of a recording, only from one moment to another, from its beginning: 10s,40s' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
