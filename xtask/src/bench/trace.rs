@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Rounds of runs with and without each tracer, begun with another one each time.
 const ROUNDS: usize = 9;
-const CONNECTIONS: u64 = 200_000;
+const CONNECTIONS: u64 = 100_000;
 const OWNERS: u32 = 600_000;
 
 /// Debian's two: what is compiled when the package is, and what compiles itself when it is started.
@@ -57,6 +57,7 @@ pub fn measure(text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<(
     }
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); turns.len()];
     let mut lost: Vec<Vec<f64>> = vec![Vec::new(); turns.len()];
+    let mut spent: Vec<Vec<f64>> = vec![Vec::new(); turns.len()];
     let (mut own_cpu, mut missed) = (Vec::new(), Vec::new());
     let mut counted = Counted::default();
     for round in 0..ROUNDS {
@@ -65,6 +66,7 @@ pub fn measure(text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<(
             let at = (round + turn) % turns.len();
             let run = run(turns[at])?;
             now[at] = run.per_second;
+            spent[at].push(run.load_us);
             own_cpu.extend(run.cpu_ns);
             missed.extend(run.missed);
         }
@@ -81,11 +83,12 @@ pub fn measure(text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<(
     let _ = writeln!(
         text,
         "## `linger trace`\n\n\
-         {CONNECTIONS} short connections over loopback, both ends on this host, ten changes of state each: {ROUNDS} rounds of\n\
+         {} short connections over loopback, both ends on this host, ten changes of state each: {ROUNDS} rounds of\n\
          a run beside each of these, begun with another one each time; what is lost is the ratio to the run beside nothing of\n\
          the same round. The probes' time is the kernel's own count (BPF_ENABLE_STATS) in runs of their own; it includes the\n\
          counting. The tables take {:.1} MiB, for {} owners. tcpstates sends an event for each change of state, and its output\n\
          is read and thrown away.\n",
+        CONNECTIONS,
         counted.memory as f64 / 1024.0 / 1024.0,
         counted.capacity,
     );
@@ -103,6 +106,9 @@ pub fn measure(text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<(
     };
     for (it, rates) in turns.iter().zip(rates) {
         row(&format!("connections a second beside {}", it.name()), rates);
+    }
+    for (it, spent) in turns.iter().zip(spent) {
+        row(&format!("µs of the load's CPU per connection beside {}", it.name()), spent);
     }
     let mut losses = Vec::new();
     for (it, lost) in turns.iter().zip(lost).skip(1) {
@@ -134,6 +140,8 @@ pub fn measure(text: &mut String, demands: &mut Vec<Demand>) -> anyhow::Result<(
 /// What a run took.
 struct Run {
     per_second: f64,
+    /// CPU of the load, the kernel's part included, microseconds for each connection.
+    load_us: f64,
     /// tcpstates' own CPU for a connection, nanoseconds.
     cpu_ns: Option<f64>,
     /// The share of the events that tcpstates lost, percent.
@@ -159,6 +167,14 @@ fn run(beside: Beside) -> anyhow::Result<Run> {
     let world = World::new();
     let (host, load) = load(&world)?;
     let (mut cpu_ns, mut missed) = (None, None);
+    let own = std::process::id();
+    let mut load_us = 0.0;
+    let mut make = |load: &TimeWaitLoad, host: &linger_lab::Host| -> anyhow::Result<f64> {
+        let before = cpu_of(own)?;
+        let rate = make(load, host)?;
+        load_us = (cpu_of(own)? - before).as_secs_f64() * 1e6 / CONNECTIONS as f64;
+        Ok(rate)
+    };
     let per_second = match beside {
         Beside::Nothing => make(&load, &host)?,
         Beside::Trace => {
@@ -185,7 +201,7 @@ fn run(beside: Beside) -> anyhow::Result<Run> {
             rate
         }
     };
-    Ok(Run { per_second, cpu_ns, missed })
+    Ok(Run { per_second, load_us, cpu_ns, missed })
 }
 
 /// Runs with the kernel counting what the probes take.
@@ -216,6 +232,15 @@ impl Counted {
         (self.memory, self.capacity) = (owners.memory_bytes(), owners.capacity());
         Ok(())
     }
+}
+
+/// CPU that a process has taken.
+fn cpu_of(pid: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').context("its stat")?.1;
+    let ticks: u64 =
+        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// tcpstates as it runs, in a mount namespace of its own with tracefs; it traces the whole host.
@@ -249,8 +274,11 @@ impl Tcpstates {
         while !started.is_attached() {
             if let Some(status) = started.child.try_wait()? {
                 let said = started.said.join().unwrap_or_default();
-                let why = said.lines().find(|line| !line.contains("modprobe")).unwrap_or("without a word");
-                bail!("{} ({status})", why.trim());
+                // What its helpers lack is no reason, and a backtrace is none for a person.
+                let words = said.lines().take_while(|line| !line.starts_with("Traceback"));
+                let words: Vec<&str> =
+                    words.filter(|line| !line.contains("modprobe")).map(str::trim).collect();
+                bail!("{} ({status})", words.join("; "));
             }
             if start.elapsed() > PATIENCE {
                 started.child.kill()?;
@@ -270,13 +298,8 @@ impl Tcpstates {
         links.iter().filter(|link| link.to_string_lossy().contains("[perf_event]")).count() >= 2
     }
 
-    /// CPU that its process has taken.
     fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields = stat.rsplit_once(')').context("its stat")?.1;
-        let ticks: u64 =
-            fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+        cpu_of(self.child.id())
     }
 
     /// Waits until it takes no more CPU.

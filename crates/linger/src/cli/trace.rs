@@ -24,7 +24,8 @@ pub struct TraceArgs {
     /// enough for 10,000 a second if not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1024..=16_777_216), value_name = "N")]
     pub owners: Option<u32>,
-    /// Trace every namespace until `linger trace stop`, and let check, states and ports know the owners meanwhile.
+    /// Trace every namespace until `linger trace stop`, and let check, states, ports and whatever else takes samples know the
+    /// owners meanwhile.
     #[arg(long, conflicts_with_all = ["duration", "by", "top", "netns", "format"])]
     pub daemon: bool,
     #[command(flatten)]
