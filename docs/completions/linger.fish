@@ -164,7 +164,7 @@ json\t'For a program; the schemas are under docs/schema'"
 complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"
-complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l daemon -d 'Trace every namespace until `linger trace stop`, and let check, states and ports know the owners meanwhile'
+complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -l daemon -d 'Trace every namespace until `linger trace stop`, and let check, states, ports and whatever else takes samples know the owners meanwhile'
 complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand trace; and not __fish_seen_subcommand_from handshakes drops status stop" -f -a "handshakes" -d 'Which options peers offer and grant: timestamps, window scaling, SACK, MSS'
