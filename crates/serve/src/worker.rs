@@ -15,6 +15,7 @@ impl Worker {
     ///
     /// # Errors
     /// When there is no thread to be had.
+    #[expect(dead_code, reason = "those that take samples come next")]
     pub fn start(
         state: &State,
         name: &'static str,
