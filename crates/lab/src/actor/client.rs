@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, sockopt};
 
 use super::child::{Failed, Shared, TICK, Timer, pop_due};
 use super::protocol::Event;
@@ -323,10 +323,12 @@ impl<'a> Loop<'a> {
         });
         let Some(mut connection) = is_meant.then(|| slot.take()).flatten() else { return };
         match timer {
-            Some((Delay::Connect, _)) => {
+            // A process that was not run for so long has the answer, and the news of it, at the same time.
+            Some((Delay::Connect, _)) if getpeername(&connection.socket).is_err() => {
                 self.open -= 1;
                 return self.fail(("connect", Errno::TIMEDOUT.into()));
             }
+            Some((Delay::Connect, _)) => {}
             Some((Delay::Pause, _)) => self.ask(&mut connection),
             Some((Delay::Hold, _)) => {
                 self.holding -= 1;

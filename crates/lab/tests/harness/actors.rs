@@ -135,7 +135,7 @@ fn an_accept_queue_holds_one_more_than_its_backlog() {
     let Some((_world, near, far)) = pair() else { return };
     let _server = start(&far, Server { behaviour: Behaviour::NeverAccept, backlog: 2, ..server() });
     let (_actor, outcome) =
-        run(&near, Client { requests: 0, close: Close::Never, connect_timeout_ms: Some(300), ..client(5) });
+        run(&near, Client { requests: 0, close: Close::Never, connect_timeout_ms: Some(2000), ..client(5) });
     assert_eq!(outcome.succeeded, 3, "{outcome:?}");
     assert_eq!(outcome.errors_by_call["connect ETIMEDOUT"], 2);
     let listener = far.tcp_sockets().unwrap().into_iter().find(|it| it.state == "listen").unwrap();
