@@ -535,6 +535,22 @@ impl SocketTable {
         self.time_wait_makers = None;
     }
 
+    /// A copy of what [`SocketTable::slim`] leaves, without one of the rest.
+    #[must_use]
+    pub fn slimmed(&self) -> SocketTable {
+        SocketTable {
+            tuples: Groups::new(0),
+            clients: Groups::new(0),
+            listeners: Vec::new(),
+            holders: self.holders.clone(),
+            close_wait_peers: Groups::new(0),
+            syn_recv_sources: Groups::new(0),
+            left_behind: Groups::new(0),
+            time_wait_makers: None,
+            ..*self
+        }
+    }
+
     /// The process that made most of a tuple's TIME_WAIT sockets whose maker a trace knows, with how many it made.
     pub fn maker(&self, tuple: &Tuple) -> Option<(ProcessIndex, u64)> {
         let makers = self.time_wait_makers.as_ref()?;

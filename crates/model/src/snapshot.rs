@@ -117,7 +117,7 @@ impl NetnsId {
 pub type Counters = BTreeMap<String, u64>;
 
 /// TCP's part of /proc/net/sockstat. `orphan`, `alloc` and `mem` are the host's even inside a namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Sockstat {
     /// TCP sockets in use, IPv4.
     pub inuse: u64,
@@ -134,7 +134,7 @@ pub struct Sockstat {
 }
 
 /// Connection tracking of one namespace; the limit is the host's.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Conntrack {
     /// Entries of this namespace.
     pub count: u64,

@@ -1,11 +1,13 @@
 //! Several snapshots of one namespace in the order of time, and what changed between them.
 
 use crate::snapshot::{Gap, GapKind, Reading, Snapshot};
+use std::sync::Arc;
 
 /// Snapshots of one namespace, oldest first; never empty.
 #[derive(Debug, Clone)]
 pub struct Window {
     snapshots: Vec<Snapshot>,
+    earlier: Vec<Arc<Snapshot>>,
 }
 
 /// How far a counter moved.
@@ -27,12 +29,44 @@ impl Delta {
 impl Window {
     /// Of the same namespace's snapshots, oldest first. `None` without any.
     pub fn new(snapshots: Vec<Snapshot>) -> Option<Window> {
-        (!snapshots.is_empty()).then_some(Window { snapshots })
+        (!snapshots.is_empty()).then_some(Window { snapshots, earlier: Vec::new() })
     }
 
     /// Of one moment.
     pub fn of_one(snapshot: Snapshot) -> Window {
-        Window { snapshots: vec![snapshot] }
+        Window { snapshots: vec![snapshot], earlier: Vec::new() }
+    }
+
+    /// With moments before the window, oldest first, of which little is kept: for trends. Rates stay those of the window.
+    #[must_use]
+    pub fn with_earlier(self, earlier: Vec<Arc<Snapshot>>) -> Window {
+        Window { earlier, ..self }
+    }
+
+    /// What a trend is read from, oldest first: the moments before the window and the newest snapshot, or, where there are
+    /// none before it, the window's own snapshots.
+    pub fn trend(&self) -> impl Iterator<Item = &Snapshot> + Clone {
+        let own =
+            if self.earlier.is_empty() { &self.snapshots[..] } else { std::slice::from_ref(self.last()) };
+        self.earlier.iter().map(Arc::as_ref).chain(own)
+    }
+
+    /// Seconds from the oldest moment of the trend to the newest.
+    pub fn trend_seconds(&self) -> f64 {
+        let first = self.trend().next().unwrap_or(self.last());
+        self.last().monotonic_us.saturating_sub(first.monotonic_us) as f64 / 1e6
+    }
+
+    /// How far a counter moved over the trend; `None` where it is not known, or went back.
+    pub fn trend_delta(&self, counter: &str) -> Option<u64> {
+        self.last().counter(counter).ok()?.checked_sub(self.trend().next()?.counter(counter).ok()?)
+    }
+
+    /// A figure of every snapshot of the trend that has it, with its time in seconds since the first.
+    pub fn trend_series<T>(&self, figure: impl Fn(&Snapshot) -> Option<T>) -> Vec<(f64, T)> {
+        let start = self.trend().next().map_or(0, |first| first.monotonic_us);
+        let seconds = |s: &Snapshot| s.monotonic_us.saturating_sub(start) as f64 / 1e6;
+        self.trend().filter_map(|s| figure(s).map(|v| (seconds(s), v))).collect()
     }
 
     /// All of them.

@@ -30,13 +30,28 @@ pub fn evaluate(window: &Window, config: &Config, selection: &Selection) -> Vec<
         .iter()
         .copied()
         .filter(|rule| selection.wants(rule))
-        .map(|rule| (rule, (rule.check)(&Context { rule, window, config })))
+        .map(|rule| (rule, judge(rule, window, config)))
         .collect();
     for (rule, outcome) in &mut outcomes {
         only_what_is_shown(rule.code, window, outcome);
     }
     leave_out_covered(&mut outcomes);
     outcomes
+}
+
+/// One rule's outcome.
+pub(crate) fn judge(rule: &'static Rule, window: &Window, config: &Config) -> Outcome {
+    let outcome = (rule.check)(&Context { rule, window, config });
+    if let Outcome::Fired(findings) = &outcome {
+        let worst = findings.iter().map(|it| it.severity).max();
+        debug_assert!(
+            worst <= Some(rule.worst),
+            "{} says that it ends with {:?}: {worst:?}",
+            rule.code,
+            rule.worst
+        );
+    }
+    outcome
 }
 
 /// One fault is told once: by the finding that says most about it.

@@ -29,7 +29,8 @@ pub use linger_model::thousands;
 
 use linger_facts::cookbook::{self, ProcessHint, Recipe, Step, Symptom};
 use linger_model::aggregate::ProcessIndex;
-use linger_model::report::{Confidence, Evidence, Remedy, Severity};
+pub use linger_model::report::Severity;
+use linger_model::report::{Confidence, Evidence, Remedy};
 use linger_model::snapshot::{Gap, Processes, Snapshot};
 use linger_model::window::Delta;
 use linger_model::{Finding, SocketTable, Window};
@@ -103,6 +104,8 @@ pub struct Rule {
     pub doc: &'static str,
     /// Of what it speaks.
     pub scope: Scope,
+    /// How bad its findings can be.
+    pub worst: Severity,
     /// What can be set.
     pub thresholds: &'static [&'static Threshold],
     /// The check.
@@ -147,13 +150,14 @@ macro_rules! known {
 /// Declares a rule; its doc comment is the manual that `linger explain CODE` prints.
 #[macro_export]
 macro_rules! declare_rule {
-    ($(#[doc = $doc:literal])+ $code:ident, $name:literal, $scope:ident, [$($threshold:ident),* $(,)?]) => {
+    ($(#[doc = $doc:literal])+ $code:ident, $name:literal, $scope:ident, $worst:ident, [$($threshold:ident),* $(,)?]) => {
         $(#[doc = $doc])+
         pub static RULE: $crate::Rule = $crate::Rule {
             code: stringify!($code),
             name: $name,
             doc: concat!($($doc, "\n"),+),
             scope: $crate::Scope::$scope,
+            worst: $crate::Severity::$worst,
             thresholds: &[$(&$threshold),*],
             check,
         };

@@ -1,6 +1,6 @@
 //! Windows for the rules' tests: sockets go through the real aggregator, only their source is made up.
 
-use crate::{Config, Context, Outcome, Rule};
+use crate::{Config, Outcome, Rule};
 use linger_model::aggregate::{Aggregator, Gather, Owners, PortRange, ProcessIndex, SocketSource};
 use linger_model::record::{Addr, TcpInfo, Timer, TimerKind};
 use linger_model::report::{Evidence, Finding, RemedyKind};
@@ -187,7 +187,8 @@ impl Moment {
         self
     }
 
-    fn snapshot(self) -> Snapshot {
+    /// As it would be read.
+    pub fn snapshot(self) -> Snapshot {
         let range = match self.sysctls.get("net.ipv4.ip_local_port_range") {
             Some(text) => {
                 let ports: Vec<u16> = text.split_whitespace().map(|p| p.parse().expect("a port")).collect();
@@ -238,6 +239,11 @@ pub fn window(moments: impl IntoIterator<Item = Moment>) -> Window {
     Window::new(moments.into_iter().map(Moment::snapshot).collect()).expect("a moment")
 }
 
+/// Runs one rule over a window, with every threshold at its default.
+pub fn run_in(rule: &'static Rule, window: &Window) -> Outcome {
+    crate::evaluate::judge(rule, window, &Config::default())
+}
+
 /// Runs one rule over the moments, with every threshold at its default.
 pub fn run(rule: &'static Rule, moments: impl IntoIterator<Item = Moment>) -> Outcome {
     run_changed(rule, moments, |_| ())
@@ -252,7 +258,7 @@ pub fn run_changed(
     let mut snapshots: Vec<Snapshot> = moments.into_iter().map(Moment::snapshot).collect();
     change(snapshots.last_mut().expect("a moment"));
     let window = Window::new(snapshots).expect("a moment");
-    let outcome = (rule.check)(&Context { rule, window: &window, config: &Config::default() });
+    let outcome = crate::evaluate::judge(rule, &window, &Config::default());
     if let Outcome::Fired(findings) = &outcome {
         assert!((1..=5).contains(&findings.len()), "{} findings", findings.len());
         findings.iter().for_each(reads_well);

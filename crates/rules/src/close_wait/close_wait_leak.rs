@@ -85,7 +85,7 @@ declare_rule! {
     /// # Sources
     /// RFC 9293 section 3.6; net/ipv4/tcp_input.c tcp_fin(); net/ipv4/tcp_diag.c tcp_diag_get_info(). Measured on
     /// 6.18: Recv-Q 1 before the end is read, 0 after it.
-    CW001, "close-wait-leak", Netns, [
+    CW001, "close-wait-leak", Netns, Critical, [
         MIN_SOCKETS, WARNING_SOCKETS, CRITICAL_SOCKETS, MIN_AGE, CRITICAL_EXHAUSTION, WARNING_EXHAUSTION,
         CRITICAL_DESCRIPTORS,
     ]

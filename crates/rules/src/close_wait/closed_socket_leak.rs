@@ -52,7 +52,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp.c tcp_done() (unhashes, keeps the struct socket); net/socket.c sock_close() (the only way out);
     /// fs/proc/fd.c; net/ipv4/proc.c sockstat_seq_show().
-    CW002, "closed-socket-leak", Netns, [MIN_SOCKETS, WARNING_SHARE, CRITICAL_DESCRIPTORS]
+    CW002, "closed-socket-leak", Netns, Critical, [MIN_SOCKETS, WARNING_SHARE, CRITICAL_DESCRIPTORS]
 }
 
 fn check(cx: &Context<'_>) -> Outcome {

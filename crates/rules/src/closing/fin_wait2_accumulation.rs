@@ -69,7 +69,7 @@ declare_rule! {
     /// net/ipv4/tcp_input.c tcp_rcv_state_process(); net/ipv4/tcp.c __tcp_close(); net/ipv4/tcp_timer.c
     /// tcp_keepalive_timer(); include/net/tcp.h tcp_fin_time(). Measured on 6.18: with tcp_fin_timeout 5 FIN_WAIT2 is
     /// gone after 5 s and TIME_WAIT stays 60 s; 65 gives 10.4 s, 61 gives 2.2 s.
-    FW001, "fin-wait2-accumulation", Netns, [NORMAL, HELD, FRESH_SHARE, HELD_SHARE, CRITICAL_DESCRIPTORS]
+    FW001, "fin-wait2-accumulation", Netns, Critical, [NORMAL, HELD, FRESH_SHARE, HELD_SHARE, CRITICAL_DESCRIPTORS]
 }
 
 const TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";

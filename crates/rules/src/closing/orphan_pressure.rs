@@ -44,7 +44,7 @@ declare_rule! {
     /// net/ipv4/tcp.c tcp_check_oom(), __tcp_close(); net/ipv4/tcp_timer.c tcp_out_of_resources(),
     /// tcp_orphan_retries() (the file shows 0, which means 8 while the peer may be alive); include/net/tcp.h;
     /// Documentation/networking/ip-sysctl.rst (64 KiB).
-    OR001, "orphan-pressure", Host, [WARNING, CRITICAL]
+    OR001, "orphan-pressure", Host, Critical, [WARNING, CRITICAL]
 }
 
 const LIMIT: &str = "net.ipv4.tcp_max_orphans";

@@ -58,7 +58,7 @@ declare_rule! {
     /// net/ipv4/tcp_timer.c tcp_set_keepalive(), tcp_keepalive_timer(); net/ipv4/inet_diag.c inet_sk_diag_fill()
     /// (idiag_timer); RFC 9293 section 3.8.4; RFC 5382 section 5 (NATs keep idle connections two hours and four
     /// minutes at the least; many keep them for minutes).
-    KA001, "dead-peer-undetected", Netns, [IDLE, PER_PEER, PRESSURE, SHARE]
+    KA001, "dead-peer-undetected", Netns, Warning, [IDLE, PER_PEER, PRESSURE, SHARE]
 }
 
 /// Idle connections with one peer.

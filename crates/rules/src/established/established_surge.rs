@@ -50,23 +50,23 @@ declare_rule! {
     /// # Sources
     /// RFC 9293 section 3.8.4 (keep-alive is optional and off by default); net/ipv4/tcp.c tcp_set_state() (CurrEstab,
     /// EstabResets); net/ipv4/tcp_output.c tcp_connect() (ActiveOpens).
-    ES001, "established-surge", Netns, [MIN_GROWTH, MIN_SHARE, EXTRAPOLATION]
+    ES001, "established-surge", Netns, Warning, [MIN_GROWTH, MIN_SHARE, EXTRAPOLATION]
 }
 
 fn check(cx: &Context<'_>) -> Outcome {
     let table = known!(cx.sockets());
-    if cx.window.snapshots().len() < 3 {
+    if cx.window.trend().count() < 3 {
         return Outcome::NotApplicable("needs a trend: three samples or more (--samples 3)".to_owned());
     }
-    for snapshot in cx.window.snapshots() {
+    for snapshot in cx.window.trend() {
         known!(&snapshot.sockets);
     }
-    let all = cx.window.series(|s| Some(s.sockets.as_ref().ok()?.states.count(State::Established)));
+    let all = cx.window.trend_series(|s| Some(s.sockets.as_ref().ok()?.states.count(State::Established)));
     let mut surges: Vec<(u64, Finding)> = Vec::new();
     for (process, held) in &table.holders {
         let now = held.states.get(State::Established as usize).copied().unwrap_or(0);
         let Some(index) = process.filter(|_| f64::from(now) >= cx.limit(&MIN_GROWTH)) else { continue };
-        let series = cx.window.series(|s| established_of(cx, s, index));
+        let series = cx.window.trend_series(|s| established_of(cx, s, index));
         if let Some(gain) = surge(cx, &series) {
             surges.push((gain, process_finding(cx, index, &series, gain)));
         }
@@ -88,7 +88,7 @@ fn check(cx: &Context<'_>) -> Outcome {
     Outcome::Clear(format!(
         "{} ESTABLISHED sockets {:.1} s ago, {} now: no steady growth by {} and {}",
         thousands(from),
-        cx.window.seconds(),
+        cx.window.trend_seconds(),
         thousands(to),
         percent(cx.limit(&MIN_SHARE)).replace(".0 %", " %"),
         cx.limit(&MIN_GROWTH)
@@ -105,7 +105,7 @@ fn established_of(cx: &Context<'_>, snapshot: &Snapshot, index: ProcessIndex) ->
 
 /// By how much it grew, if it did so in every step and by enough.
 fn surge(cx: &Context<'_>, series: &[(f64, u64)]) -> Option<u64> {
-    let complete = series.len() == cx.window.snapshots().len();
+    let complete = series.len() == cx.window.trend().count();
     let rises = series.windows(2).all(|pair| matches!(pair, [(_, a), (_, b)] if a < b));
     let (from, to) = ends(series);
     let gain = to.saturating_sub(from);
@@ -120,12 +120,12 @@ fn ends(series: &[(f64, u64)]) -> (u64, u64) {
 
 fn process_finding(cx: &Context<'_>, index: ProcessIndex, series: &[(f64, u64)], gain: u64) -> Finding {
     let who = cx.process_label(Some(index));
-    let per_second = gain as f64 / cx.window.seconds();
+    let per_second = gain as f64 / cx.window.trend_seconds();
     let process = cx.processes().ok().and_then(|p| p.get(index));
     let limit = process.and_then(|p| Some((p, descriptor_limit(p)?)));
     let left = limit.map(|(p, l)| l.saturating_sub(p.fds) as f64 / per_second);
     // A trend of two seconds says nothing of tomorrow.
-    let soon = left.is_some_and(|s| s <= cx.limit(&EXTRAPOLATION) * cx.window.seconds());
+    let soon = left.is_some_and(|s| s <= cx.limit(&EXTRAPOLATION) * cx.window.trend_seconds());
     let severity = if soon { Severity::Warning } else { Severity::Info };
     let end = left
         .filter(|_| soon)
@@ -162,7 +162,7 @@ fn finding(
     mut evidence: Vec<Evidence>,
     process: Option<ProcessIndex>,
 ) -> Finding {
-    let seconds = cx.window.seconds();
+    let seconds = cx.window.trend_seconds();
     evidence.push(Evidence::new(
         "ESTABLISHED sockets now",
         to as f64,
@@ -181,11 +181,11 @@ fn finding(
             format!("more on {name}"),
             *more as f64,
             "sockets",
-            format!("sock_diag over {seconds:.1} s"),
+            format!("sock_diag over {:.1} s", cx.window.seconds()),
         ));
     }
     let opened: Option<u64> =
-        ["Tcp.ActiveOpens", "Tcp.PassiveOpens"].iter().map(|c| Some(cx.window.delta(c).ok()?.by)).sum();
+        ["Tcp.ActiveOpens", "Tcp.PassiveOpens"].iter().map(|c| cx.window.trend_delta(c)).sum();
     evidence.extend(opened.map(|n| {
         Evidence::new(
             "connections opened in the namespace",
@@ -300,6 +300,22 @@ mod tests {
     fn two_samples_are_no_trend() {
         let outcome = run(&super::RULE, [app(0.0, 10, 50, 1024), app(1.0, 900, 950, 1024)]);
         assert!(matches!(outcome, Outcome::NotApplicable(_)));
+    }
+
+    #[test]
+    fn moments_before_the_window_are_its_trend() {
+        let earlier = |counts: [u16; 3]| {
+            let moments = (0u8..).zip(counts).map(|(i, n)| app(f64::from(i) * 60.0, n, 500, 1024));
+            moments.map(|it| std::sync::Arc::new(it.snapshot())).collect()
+        };
+        // In the last second nothing came.
+        let now = || window([app(179.0, 800, 900, 1024), app(180.0, 800, 900, 1024)]);
+        let found = first(run_in(&super::RULE, &now().with_earlier(earlier([200, 400, 600]))));
+        assert!(found.summary.contains("from 200 to 800") && found.summary.contains("180.0 s"), "{found:?}");
+        assert_eq!(found.severity, Severity::Warning, "124 descriptors are left, for 37 s");
+        let halting = run_in(&super::RULE, &now().with_earlier(earlier([200, 400, 800])));
+        assert!(matches!(halting, Outcome::Clear(_)), "{halting:?}");
+        assert!(matches!(run_in(&super::RULE, &now()), Outcome::NotApplicable(_)));
     }
 
     #[test]

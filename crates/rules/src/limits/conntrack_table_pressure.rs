@@ -59,7 +59,7 @@ declare_rule! {
     /// # Sources
     /// net/netfilter/nf_conntrack_core.c __nf_conntrack_alloc(), early_drop(), nf_ct_resolve_clash(),
     /// nf_conntrack_in(); nf_conntrack_standalone.c (read-only outside init_net). Measured on 6.18.
-    CT001, "conntrack-table-pressure", Netns, [WARNING, CRITICAL, CLASHES, DROPS]
+    CT001, "conntrack-table-pressure", Netns, Critical, [WARNING, CRITICAL, CLASHES, DROPS]
 }
 
 const LIMIT: &str = "net.netfilter.nf_conntrack_max";

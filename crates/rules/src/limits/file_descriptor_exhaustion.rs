@@ -78,7 +78,7 @@ declare_rule! {
     /// # Sources
     /// fs/file.c alloc_fd() (EMFILE); fs/file_table.c alloc_empty_file() (ENFILE, CAP_SYS_ADMIN exempt),
     /// files_maxfiles_init(); net/ipv4/inet_timewait_sock.c (minisockets have no struct socket, so no file).
-    FD001, "file-descriptor-exhaustion", Host, [
+    FD001, "file-descriptor-exhaustion", Host, Critical, [
         WARNING, CRITICAL, MIN_LIMIT, EXHAUSTION, MIN_WINDOW, SOCKET_SHARE,
     ]
 }
@@ -185,10 +185,10 @@ fn is_file_cache(cx: &Context<'_>, process: &Process) -> bool {
 
 /// New descriptors per second and the time that is left, where every sample has more than the one before.
 fn growth(cx: &Context<'_>, process: &Process, limit: u64) -> Option<(f64, f64)> {
-    if cx.window.snapshots().len() < 3 || cx.window.seconds() < cx.limit(&MIN_WINDOW) {
+    if cx.window.trend().count() < 3 || cx.window.trend_seconds() < cx.limit(&MIN_WINDOW) {
         return None;
     }
-    let series = cx.window.series(|s| Some(same_process(s, process)?.1.fds));
+    let series = cx.window.trend_series(|s| Some(same_process(s, process)?.1.fds));
     let rises = series.len() >= 3 && series.windows(2).all(|pair| matches!(pair, [(_, a), (_, b)] if a < b));
     let ((from, first), (to, last)) = (series.first()?, series.last()?);
     let per_second = (*last as f64 - *first as f64) / (to - from);
@@ -254,7 +254,7 @@ fn process_finding(
         }
     }
     if let Some((per_second, _)) = growth {
-        let source = format!("/proc/{}/fd over {:.1} s", process.pid, cx.window.seconds());
+        let source = format!("/proc/{}/fd over {:.1} s", process.pid, cx.window.trend_seconds());
         evidence.push(Evidence::new("growth", (per_second * 100.0).round() / 100.0, "descriptors/s", source));
     }
     let mut remedies = Vec::new();

@@ -47,7 +47,7 @@ declare_rule! {
     /// net/core/dev.c enqueue_to_backlog(); net/core/net-procfs.c softnet_seq_show(); net/ipv4/tcp_input.c
     /// tcp_prune_queue(), tcp_prune_ofo_queue(), tcp_collapse(), tcp_data_queue(); net/ipv4/tcp_ipv4.c
     /// tcp_add_backlog().
-    NQ001, "input-backlog-drops", Host, [SUSTAINED, SHARE]
+    NQ001, "input-backlog-drops", Host, Warning, [SUSTAINED, SHARE]
 }
 
 const BACKLOG: &str = "net.core.netdev_max_backlog";

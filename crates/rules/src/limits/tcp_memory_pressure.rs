@@ -58,7 +58,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp.c tcp_init_mem(), tcp_check_oom(), tcp_enter_memory_pressure(); net/core/sock.c
     /// __sk_mem_raise_allocated(); Documentation/admin-guide/cgroup-v2.rst (sock, sock_throttled).
-    MM001, "tcp-memory-pressure", Host, [CRITICAL, CGROUP_WARNING, CGROUP_CRITICAL, THROTTLED]
+    MM001, "tcp-memory-pressure", Host, Critical, [CRITICAL, CGROUP_WARNING, CGROUP_CRITICAL, THROTTLED]
 }
 
 const MEM: &str = "net.ipv4.tcp_mem";

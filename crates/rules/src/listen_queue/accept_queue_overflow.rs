@@ -47,7 +47,7 @@ declare_rule! {
     /// tcp_conn_request(); net/ipv4/tcp_ipv4.c tcp_v4_syn_recv_sock(); include/net/tcp.h tcp_listendrop(). Measured on
     /// 6.18: listen(2) shows Recv-Q 3, Send-Q 2, and the fourth SYN is dropped; in an overflow a listener's `sk_drops`
     /// equalled ListenDrops, 111 of 111.
-    LQ001, "accept-queue-overflow", Netns, [CRITICAL_OVERFLOWS]
+    LQ001, "accept-queue-overflow", Netns, Critical, [CRITICAL_OVERFLOWS]
 }
 
 const COUNTER: &str = "TcpExt.ListenOverflows";

@@ -39,7 +39,7 @@ declare_rule! {
     /// # Sources
     /// net/socket.c __sys_listen(); include/net/sock.h sk_acceptq_is_full(). somaxconn is per network namespace (since
     /// before 3.10). Measured on 6.18: a raised somaxconn takes effect with the next listen() only.
-    LQ002, "backlog-capped", Netns, [FRACTION]
+    LQ002, "backlog-capped", Netns, Warning, [FRACTION]
 }
 
 const SOMAXCONN: &str = "net.core.somaxconn";

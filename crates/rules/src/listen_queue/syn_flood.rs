@@ -86,7 +86,7 @@ declare_rule! {
     /// net/ipv4/tcp_input.c tcp_conn_request(), tcp_syn_flood_action(); include/net/inet_connection_sock.h
     /// inet_csk_reqsk_queue_is_full(); net/ipv4/syncookies.c cookie_v4_check(). RFC 4987. Measured on 6.18, 60 SYNs and
     /// backlog 4: cookies on, 55 sent and no drop; cookies off, TCPReqQFullDrop 55 and ListenDrops 55.
-    SR001, "syn-flood", Netns, [COOKIES, DROPS, VALIDATED, UNANSWERED, FILL, MIN_HALF_OPEN, NORMAL_HALF_OPEN]
+    SR001, "syn-flood", Netns, Critical, [COOKIES, DROPS, VALIDATED, UNANSWERED, FILL, MIN_HALF_OPEN, NORMAL_HALF_OPEN]
 }
 
 /// What the counters say about a namespace's half-open requests; SR001 and SR002 share it.

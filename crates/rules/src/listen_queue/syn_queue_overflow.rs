@@ -38,7 +38,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp_input.c tcp_conn_request() (want_cookie; the last quarter of tcp_max_syn_backlog for proven peers);
     /// include/net/inet_connection_sock.h inet_csk_reqsk_queue_is_full(); net/ipv4/syncookies.c. Measured on 6.18.
-    SR002, "syn-queue-overflow", Netns, [CRITICAL_DROPS]
+    SR002, "syn-queue-overflow", Netns, Critical, [CRITICAL_DROPS]
 }
 
 fn check(cx: &Context<'_>) -> Outcome {

@@ -50,7 +50,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp_input.c tcp_validate_incoming(), tcp_rcv_synsent_state_process(); net/ipv4/tcp_minisocks.c
     /// tcp_timewait_state_process(), tcp_check_req(). RFC 7323 section 5. PAWSTimewait: absent in the 6.12 tree, present in the 6.18 tree.
-    PW001, "paws-rejections", Netns, [PER_SECOND, SEGMENTS_SHARE, CONNECTIONS_SHARE]
+    PW001, "paws-rejections", Netns, Warning, [PER_SECOND, SEGMENTS_SHARE, CONNECTIONS_SHARE]
 }
 
 const ESTAB: &str = "TcpExt.PAWSEstab";

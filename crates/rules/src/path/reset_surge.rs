@@ -67,7 +67,7 @@ declare_rule! {
     /// TCPAbortOnData, TCPAbortOnLinger); net/ipv4/tcp_input.c tcp_rcv_state_process() (TCPAbortOnData);
     /// net/ipv4/tcp_timer.c tcp_write_err() (TCPAbortOnTimeout), tcp_out_of_resources() (TCPAbortOnMemory);
     /// net/ipv4/tcp_ipv4.c tcp_v4_send_reset() (OutRsts).
-    RS001, "reset-surge", Netns, [PER_SECOND, SHARE, MOST, REFUSED_WARNING]
+    RS001, "reset-surge", Netns, Warning, [PER_SECOND, SHARE, MOST, REFUSED_WARNING]
 }
 
 /// One cause, with what it moved.

@@ -107,6 +107,7 @@ declare_rule! {
     /// net/ipv4/tcp_output.c __tcp_transmit_skb() (OutSegs), __tcp_retransmit_skb(), tcp_rtx_synack() (RetransSegs and
     /// TCPSynRetrans); net/ipv4/tcp_timer.c tcp_retransmit_timer() (TCPTimeouts). RFC 6298, RFC 8985.
     RT001, "retransmission-surge", Netns,
+    Critical,
     [
         MIN_SEGMENTS, MIN_RETRANSMITTED, INFO, WARNING, CRITICAL, MIN_TIMEOUTS, STALLED, STALLED_SHARE, CLIENTS_SHARE,
         CRITICAL_STALLED,

@@ -71,7 +71,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp_timer.c tcp_probe_timer() (no limit while the peer answers, RFC 1122 4.2.2.17); net/ipv4/tcp_output.c
     /// tcp_send_probe0(), tcp_select_window() (TCPToZeroWindowAdv); net/ipv4/inet_diag.c (timer 4).
-    ZW001, "stuck-send-queue", Netns, [STUCK_MS, WARNING_SOCKETS, WARNING_BYTES, WARNING_MS, CRITICAL_MEMORY]
+    ZW001, "stuck-send-queue", Netns, Critical, [STUCK_MS, WARNING_SOCKETS, WARNING_BYTES, WARNING_MS, CRITICAL_MEMORY]
 }
 
 const MAX_FINDINGS: usize = 5;
@@ -311,7 +311,8 @@ fn paused_finding(cx: &Context<'_>, table: &SocketTable, paused: &[&Stuck]) -> F
     cx.finding(
         Severity::Info,
         Confidence::Medium,
-        format!("{clients} of this host"),
+        // Their number changes; who it is about does not.
+        "clients of this host",
         format!(
             "{clients} do not read: their window is closed on {}{whose}, the longest for {}, and {} wait",
             counted(sockets, "connection"),

@@ -65,7 +65,7 @@ declare_rule! {
     /// net/ipv4/tcp_timer.c tcp_write_timeout(), retransmits_timed_out(); Documentation/networking/ip-sysctl.rst
     /// tcp_syn_retries. RFC 6298 section 2: the first retransmission after 1 s. Measured on 6.18: `tcp_syn_retries` 1
     /// gives up after 3 s, 2 after 7 s, 6 after 131 s.
-    SS001, "syn-sent-pileup", Netns, [MIN_RETRANSMITTING, SHARE, CRITICAL, SPREAD]
+    SS001, "syn-sent-pileup", Netns, Critical, [MIN_RETRANSMITTING, SHARE, CRITICAL, SPREAD]
 }
 
 const MAX_FINDINGS: usize = 5;

@@ -45,7 +45,7 @@ declare_rule! {
     /// net/ipv4/inet_hashtables.c __inet_hash_connect() (a port per source, destination and destination port);
     /// net/ipv4/inet_connection_sock.c inet_csk_accept() (takes no port). Measured on 6.18: a range of 4 ports carries 4
     /// connections to each of two destinations.
-    PX001, "proxy-port-pressure", Netns, [MIN_ACCEPTED]
+    PX001, "proxy-port-pressure", Netns, Critical, [MIN_ACCEPTED]
 }
 
 /// Findings shown at most.

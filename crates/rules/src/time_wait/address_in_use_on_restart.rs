@@ -48,7 +48,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/inet_connection_sock.c inet_csk_bind_conflict(): two sockets share a port if both have SO_REUSEADDR and
     /// neither listens. Measured on 6.18: bind() to a port with only TIME_WAIT on it, without SO_REUSEADDR: EADDRINUSE.
-    TW007, "address-in-use-on-restart", Netns, [MAX_PORTS, RANGE_SHARE]
+    TW007, "address-in-use-on-restart", Netns, Info, [MAX_PORTS, RANGE_SHARE]
 }
 
 /// Findings shown at most.

@@ -86,7 +86,7 @@ declare_rule! {
     /// tcp_twsk_unique(); include/net/tcp.h TCP_TIMEWAIT_LEN; commit 07f4c90062f8 (range and parity, 4.2); commit 79e9fed46038
     /// (tcp_tw_reuse = 2, 4.18). Measured on 6.18: with 990 of 1,000 ports in TIME_WAIT and reuse on, the next 900
     /// connects succeed; with timestamps off they fail with EADDRNOTAVAIL.
-    TW001, "ephemeral-port-exhaustion", Netns, [
+    TW001, "ephemeral-port-exhaustion", Netns, Critical, [
         WARNING_FRACTION, CRITICAL_FRACTION, PROJECTION_FRACTION, CRITICAL_PROJECTION_FRACTION, CRITICAL_SECONDS,
     ]
 }

@@ -55,7 +55,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp_minisocks.c tcp_time_wait(); include/net/tcp.h TCP_TIMEWAIT_LEN; net/ipv4/tcp_diag.c (a TIME_WAIT
     /// socket's `expires` is its remaining time); RFC 9293 section 3.6.
-    TW003, "short-connection-churn", Netns, [MIN_RATE, THREAT_FRACTION]
+    TW003, "short-connection-churn", Netns, Warning, [MIN_RATE, THREAT_FRACTION]
 }
 
 /// Findings shown at most.

@@ -39,7 +39,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/inet_timewait_sock.c inet_twsk_alloc(); net/ipv4/tcp_minisocks.c tcp_time_wait(). Measured on 6.18: with
     /// the limit two above `tw`, five closes left two TIME_WAIT and moved the counter by three; every connect succeeded.
-    TW002, "time-wait-bucket-overflow", Netns, [MIN_OVERFLOWS]
+    TW002, "time-wait-bucket-overflow", Netns, Warning, [MIN_OVERFLOWS]
 }
 
 const COUNTER: &str = "TcpExt.TCPTimeWaitOverflow";

@@ -47,7 +47,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/inet_timewait_sock.c inet_twsk_alloc(); include/net/tcp.h TCP_TIMEWAIT_LEN. Measured on 6.18: 256 bytes a
     /// socket in its slab. The limits of 50,000 and 100,000 that articles give are habits, not limits of the kernel.
-    TW005, "time-wait-high", Netns, [MANY, NEAR_FRACTION]
+    TW005, "time-wait-high", Netns, Info, [MANY, NEAR_FRACTION]
 }
 
 /// Bytes of a TIME_WAIT socket (measured on 6.18).

@@ -27,7 +27,7 @@ declare_rule! {
     /// # Sources
     /// Linux 3.10 net/ipv4/tcp_minisocks.c tcp_time_wait() and net/ipv4/tcp_ipv4.c tcp_v4_conn_request(); commit 4396e46187ca
     /// (removed, 4.12); commit 95a22caee396 (timestamps per connection, 4.10).
-    TW006, "time-wait-recycle-enabled", Netns, []
+    TW006, "time-wait-recycle-enabled", Netns, Critical, []
 }
 
 const SETTING: &str = "net.ipv4.tcp_tw_recycle";

@@ -35,7 +35,7 @@ declare_rule! {
     /// # Sources
     /// net/ipv4/tcp_ipv4.c tcp_twsk_unique() (tw_ts_recent_stamp must not be 0); include/uapi/linux/tcp.h
     /// TCPI_OPT_TIMESTAMPS. Measured on 6.18: reuse on, timestamps off, 2.1 s waited: connect() fails with EADDRNOTAVAIL.
-    TW004, "time-wait-reuse-ineffective", Netns, []
+    TW004, "time-wait-reuse-ineffective", Netns, Warning, []
 }
 
 /// Findings shown at most.
