@@ -11,6 +11,7 @@ use linger_model::snapshot::{
 use linger_model::{SocketRecord, SocketTable, State};
 use linger_netns::{Netns, Spec, run_in};
 use linger_wire::sock_diag::Extensions;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -49,6 +50,8 @@ const MOST_NAMESPACES: usize = 4096;
 pub struct Sampler {
     options: SamplerOptions,
     start: Instant,
+    /// That moment by the clock of the snapshots.
+    started: Duration,
     closed_before: Closed,
 }
 
@@ -63,9 +66,17 @@ struct Inside {
 }
 
 impl Sampler {
-    /// With nothing seen yet.
+    /// With nothing seen yet; its clock begins now.
     pub fn new(options: SamplerOptions) -> Sampler {
-        Sampler { options, start: Instant::now(), closed_before: Closed::default() }
+        Sampler { options, start: Instant::now(), started: Duration::ZERO, closed_before: Closed::default() }
+    }
+
+    /// As [`Sampler::new`], by CLOCK_MONOTONIC: what another process has sampled in this boot is on the same clock.
+    pub fn on_the_boots_clock(options: SamplerOptions) -> Sampler {
+        let clock = clock_gettime(ClockId::Monotonic);
+        let seconds = u64::try_from(clock.tv_sec).unwrap_or(0);
+        let started = Duration::new(seconds, u32::try_from(clock.tv_nsec).unwrap_or(0));
+        Sampler { started, ..Sampler::new(options) }
     }
 
     /// Asks for something else from now on; what was seen stays known.
@@ -75,7 +86,7 @@ impl Sampler {
 
     /// Time by the clock of [`Snapshot::monotonic_us`].
     pub fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        self.started + self.start.elapsed()
     }
 
     /// Reads the host once and each namespace once. A namespace that cannot be entered gives a snapshot of gaps.
@@ -193,10 +204,10 @@ impl Sampler {
         lights.collect()
     }
 
-    /// A moment as microseconds since 1970, and since this sampler began.
+    /// A moment as microseconds since 1970, and by the clock of the snapshots.
     fn times(&self, (wall, monotonic): (SystemTime, Instant)) -> (i64, u64) {
         let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since_start = monotonic.saturating_duration_since(self.start);
+        let since_start = self.started + monotonic.saturating_duration_since(self.start);
         (
             i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX),
             u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX),
