@@ -21,7 +21,10 @@ pub struct Args {}
 const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
 /// What systemd runs at boot.
-const UNIT: &str = "linger-tune-recover.service";
+const AT_BOOT: &str = "linger-tune-recover.service";
+/// What systemd runs, and with what more its command is tried.
+const UNIT_FILES: [(&str, &[&str]); 2] =
+    [(AT_BOOT, &["--dry-run", "--state-dir", "/nonexistent/linger"]), ("linger.service", &["--help"])];
 /// The folder of units, in the repository.
 const UNITS: &str = "crates/linger/systemd";
 
@@ -51,9 +54,11 @@ pub fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     for document in DOCUMENTS.iter().filter(|document| workspace.root.join(document).is_file()) {
         generated::copy(&workspace.root.join(document), &folder.join(document))?;
     }
-    let unit = folder.join("systemd").join(UNIT);
-    generated::copy(&workspace.root.join(UNITS).join(UNIT), &unit)?;
-    unit_works(&unit, &binary, &dist.join("tmp/unit"))?;
+    for (name, more) in UNIT_FILES {
+        let unit = folder.join("systemd").join(name);
+        generated::copy(&workspace.root.join(UNITS).join(name), &unit)?;
+        unit_works(&unit, more, &binary, &dist.join("tmp/unit"))?;
+    }
     settle(&folder, epoch)?;
 
     let archive = tar_gz(&dist, &name, epoch)?;
@@ -128,32 +133,29 @@ fn is_version(printed: &str, version: &str) -> Result<()> {
 }
 
 /// Its command line is one of this binary's, and systemd takes it where systemd-analyze is there to ask.
-fn unit_works(unit: &Path, binary: &Path, folder: &Path) -> Result<()> {
+fn unit_works(unit: &Path, more: &[&str], binary: &Path, folder: &Path) -> Result<()> {
+    let name = unit.file_name().unwrap_or_default().to_string_lossy();
     let text = fs::read_to_string(unit).with_context(|| format!("{}", unit.display()))?;
     let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
-    let [command] = commands.as_slice() else { bail!("{UNIT} has {} commands, not one", commands.len()) };
+    let [command] = commands.as_slice() else { bail!("{name} has {} commands, not one", commands.len()) };
     let Some(arguments) = command.strip_prefix("/usr/bin/linger ") else {
-        bail!("{UNIT} starts {command}, and the package has /usr/bin/linger")
+        bail!("{name} starts {command}, and the package has /usr/bin/linger")
     };
-    let nothing = folder.join("none");
-    sh::output(
-        Command::new(binary)
-            .args(arguments.split_whitespace())
-            .args(["--dry-run", "--state-dir"])
-            .arg(&nothing),
-    )
-    .with_context(|| format!("{UNIT}: linger does not take `{arguments}`"))?;
+    // What the user adds is in a variable.
+    let own = arguments.split_whitespace().filter(|word| !word.starts_with('$'));
+    sh::output(Command::new(binary).args(own).args(more))
+        .with_context(|| format!("{name}: linger does not take `{arguments}`"))?;
     if sh::which("systemd-analyze").is_none() {
-        println!("SKIPPED: that systemd takes {UNIT}; systemd-analyze is missing");
+        println!("SKIPPED: that systemd takes {name}; systemd-analyze is missing");
         return Ok(());
     }
     // With a program that is there.
     fs::create_dir_all(folder)?;
-    let tried = folder.join(UNIT);
+    let tried = folder.join(&*name);
     fs::write(&tried, text.replace("/usr/bin/linger ", &format!("{} ", binary.display())))?;
     sh::output(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&tried))
-        .with_context(|| format!("systemd does not take {UNIT}"))?;
-    println!("{UNIT}: linger and systemd take it");
+        .with_context(|| format!("systemd does not take {name}"))?;
+    println!("{name}: linger and systemd take it");
     Ok(())
 }
 
@@ -236,7 +238,7 @@ fn deb(workspace: &Workspace, folder: &Path, dist: &Path, epoch: u64) -> Result<
     // It does nothing without a journal, so it may be on from the start; `systemctl mask` turns it off.
     let wants = tree.join("usr/lib/systemd/system/sysinit.target.wants");
     fs::create_dir_all(&wants)?;
-    symlink(Path::new("..").join(UNIT), wants.join(UNIT))?;
+    symlink(Path::new("..").join(AT_BOOT), wants.join(AT_BOOT))?;
     for page in fs::read_dir(tree.join("usr/share/man/man1"))? {
         gzip(&page?.path())?;
     }
@@ -304,6 +306,7 @@ fn deb_works(deb: &Path, unpacked: &Path, version: &str) -> Result<()> {
         "./usr/share/zsh/vendor-completions/_linger\n",
         "./usr/share/fish/vendor_completions.d/linger.fish\n",
         "./usr/share/doc/linger/copyright\n",
+        "./usr/lib/systemd/system/linger.service\n",
         "./usr/lib/systemd/system/linger-tune-recover.service\n",
         "./usr/lib/systemd/system/sysinit.target.wants/linger-tune-recover.service -> ../linger-tune-recover.service\n",
     ] {
