@@ -43,6 +43,9 @@ _linger() {
             linger,explain)
                 cmd="linger__subcmd__explain"
                 ;;
+            linger,history)
+                cmd="linger__subcmd__history"
+                ;;
             linger,lab)
                 cmd="linger__subcmd__lab"
                 ;;
@@ -63,6 +66,9 @@ _linger() {
                 ;;
             linger,report)
                 cmd="linger__subcmd__report"
+                ;;
+            linger,rules)
+                cmd="linger__subcmd__rules"
                 ;;
             linger,serve)
                 cmd="linger__subcmd__serve"
@@ -102,6 +108,18 @@ _linger() {
                 ;;
             linger__subcmd__mitigate,syn-limit)
                 cmd="linger__subcmd__mitigate__subcmd__syn__subcmd__limit"
+                ;;
+            linger__subcmd__rules,alertmanager)
+                cmd="linger__subcmd__rules__subcmd__alertmanager"
+                ;;
+            linger__subcmd__rules,grafana)
+                cmd="linger__subcmd__rules__subcmd__grafana"
+                ;;
+            linger__subcmd__rules,node-exporter)
+                cmd="linger__subcmd__rules__subcmd__node__subcmd__exporter"
+                ;;
+            linger__subcmd__rules,prometheus)
+                cmd="linger__subcmd__rules__subcmd__prometheus"
                 ;;
             linger__subcmd__trace,drops)
                 cmd="linger__subcmd__trace__subcmd__drops"
@@ -152,7 +170,7 @@ _linger() {
 
     case "${cmd}" in
         linger)
-            opts="-h -V --color --help --version check record diff report states ports listeners trace explain lab tune mitigate serve lint config completions __man __schema __guardian __actor"
+            opts="-h -V --color --help --version check record diff report states ports listeners trace explain lab tune mitigate serve history rules lint config completions __man __schema __guardian __actor"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -248,7 +266,7 @@ _linger() {
             return 0
             ;;
         linger__subcmd____schema)
-            opts="-h -V --out --color --help --version report reports diff states ports listeners trace trace-handshakes trace-drops trace-status lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone mitigate-limit mitigate-close mitigate-status mitigate-clear"
+            opts="-h -V --out --color --help --version report reports diff states ports listeners trace trace-handshakes trace-drops trace-status lint lab-list lab-show lab-run lab-runs lab-compare lab-myths tune-plan tune-apply tune-runs tune-kept tune-undone history mitigate-limit mitigate-close mitigate-status mitigate-clear"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -270,7 +288,7 @@ _linger() {
             return 0
             ;;
         linger__subcmd__check)
-            opts="-v -h -V --interval --samples --format --select --ignore --netns --trace --from --between --config --fail-on --verbose --color --help --version"
+            opts="-v -h -V --interval --samples --format --select --ignore --netns --trace --from --between --config --at --history --fail-on --verbose --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -313,6 +331,14 @@ _linger() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -398,6 +424,48 @@ _linger() {
             case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "text markdown json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__history)
+            opts="-h -V --since --until --state --netns --format --history --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --history)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -1003,14 +1071,124 @@ _linger() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        linger__subcmd__rules)
+            opts="-h -V --color --help --version prometheus alertmanager grafana node-exporter"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__rules__subcmd__alertmanager)
+            opts="-h -V --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__rules__subcmd__grafana)
+            opts="-h -V --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__rules__subcmd__node__subcmd__exporter)
+            opts="-h -V --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        linger__subcmd__rules__subcmd__prometheus)
+            opts="-h -V --config --job --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --job)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         linger__subcmd__serve)
-            opts="-h -V --listen --open-to-others --cpu-budget --top --max-connections --config --netns --color --help --version"
+            opts="-h -V --listen --web.config.file --web-config --open-to-others --allow-host --cpu-budget --top --max-connections --second-ms --config --history --no-history --netns --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.config.file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1026,7 +1204,15 @@ _linger() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --second-ms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -42,6 +42,8 @@ complete -c linger -n "__fish_linger_needs_command" -f -a "lab" -d 'Reproduce in
 complete -c linger -n "__fish_linger_needs_command" -f -a "tune" -d 'Change kernel settings step by step, watch each, and take back what does harm'
 complete -c linger -n "__fish_linger_needs_command" -f -a "mitigate" -d 'In an emergency: limit new connections per source, or destroy sockets'
 complete -c linger -n "__fish_linger_needs_command" -f -a "serve" -d 'Keep watching: metrics for Prometheus, and the report as JSON, over HTTP'
+complete -c linger -n "__fish_linger_needs_command" -f -a "history" -d 'Draw what `linger serve` has kept: states, counters and findings over time'
+complete -c linger -n "__fish_linger_needs_command" -f -a "rules" -d 'Write rules, a route and a dashboard for Prometheus, Alertmanager and Grafana'
 complete -c linger -n "__fish_linger_needs_command" -f -a "lint" -d 'Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure'
 complete -c linger -n "__fish_linger_needs_command" -f -a "config" -d 'Print every threshold with its default, as a configuration file'
 complete -c linger -n "__fish_linger_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
@@ -60,6 +62,8 @@ complete -c linger -n "__fish_linger_using_subcommand check" -l trace -d 'Watch 
 complete -c linger -n "__fish_linger_using_subcommand check" -l from -d 'Not this host, but what was read of one: the output of ss, netstat, nstat, sysctl, lsof or conntrack, a sosreport (.tar, .tar.gz, .tar.xz) or its folder, a copy of /proc/net, a recording of `linger record`; - for standard input' -r -F
 complete -c linger -n "__fish_linger_using_subcommand check" -l between -d 'Of a recording, only from one moment to another, from its beginning: 10s,40s' -r
 complete -c linger -n "__fish_linger_using_subcommand check" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
+complete -c linger -n "__fish_linger_using_subcommand check" -l at -d 'Not now, but the report of a moment, from the history that `linger serve` keeps: 03:12, \'2026-11-20 03:12\', -2h, or RFC 3339' -r
+complete -c linger -n "__fish_linger_using_subcommand check" -l history -d 'The history\'s folder' -r -F
 complete -c linger -n "__fish_linger_using_subcommand check" -l fail-on -d 'Findings below this severity leave the exit status at 0' -r -f -a "info\t'Also notes'
 warning\t'Warnings and worse'
 critical\t'Only critical findings'"
@@ -472,17 +476,65 @@ complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_
 complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand mitigate; and __fish_seen_subcommand_from clear" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand serve" -l listen -d 'Listen here; port 0 takes any free one' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l web-config -l web.config.file -d 'TLS, users and headers from this file, in the format of Prometheus\'s exporters (exporter-toolkit)' -r -F
+complete -c linger -n "__fish_linger_using_subcommand serve" -l allow-host -d 'A name besides localhost by which it may be asked; without a password, others are refused on loopback' -r
 complete -c linger -n "__fish_linger_using_subcommand serve" -l cpu-budget -d 'CPU that sampling may take, per cent of one core' -r
 complete -c linger -n "__fish_linger_using_subcommand serve" -l top -d 'Rows of listeners, processes, containers and destinations in each namespace; the rest is one row, `other`' -r
 complete -c linger -n "__fish_linger_using_subcommand serve" -l max-connections -d 'Connections served at a time; more are turned away' -r
+complete -c linger -n "__fish_linger_using_subcommand serve" -l second-ms -d 'How long a second is, for tests that have hours to go through' -r
 complete -c linger -n "__fish_linger_using_subcommand serve" -l config -d 'Thresholds from this file; `linger config` prints one with every default' -r -F
+complete -c linger -n "__fish_linger_using_subcommand serve" -l history -d 'Keep the history in this folder; `linger history` draws it, `linger check --at` asks it' -r -F
 complete -c linger -n "__fish_linger_using_subcommand serve" -l netns -d 'Network namespaces: all that can be reached, self, a NAME of `ip netns`, a /PATH, or pid:N. May be given several times, or as a list' -r
 complete -c linger -n "__fish_linger_using_subcommand serve" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'In any case'
 never\t'Not at all'"
-complete -c linger -n "__fish_linger_using_subcommand serve" -l open-to-others -d 'Allow an address that others reach: nobody is asked for a password'
+complete -c linger -n "__fish_linger_using_subcommand serve" -l open-to-others -d 'Allow an address that others reach without asking anybody for a password'
+complete -c linger -n "__fish_linger_using_subcommand serve" -l no-history -d 'Keep no history'
 complete -c linger -n "__fish_linger_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c linger -n "__fish_linger_using_subcommand serve" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand history" -l since -d 'From when: 2h, 7d, 03:12, \'2026-11-20 03:12\', or RFC 3339' -r
+complete -c linger -n "__fish_linger_using_subcommand history" -l until -d 'Up to when; now if it is left out' -r
+complete -c linger -n "__fish_linger_using_subcommand history" -l state -d 'Only these states, for example time-wait,close-wait' -r
+complete -c linger -n "__fish_linger_using_subcommand history" -l netns -d 'Only these network namespaces, by their names in the metrics; self for this one. May be given several times' -r
+complete -c linger -n "__fish_linger_using_subcommand history" -l format -d 'How to print' -r -f -a "text\t'For a person'
+json\t'For a program; the schemas are under docs/schema'"
+complete -c linger -n "__fish_linger_using_subcommand history" -l history -d 'The history\'s folder' -r -F
+complete -c linger -n "__fish_linger_using_subcommand history" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand history" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -f -a "prometheus" -d 'Alerting and recording rules for Prometheus, upon the metrics of linger serve'
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -f -a "alertmanager" -d 'A route, receivers and inhibition for Alertmanager, to be taken over into its configuration'
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -f -a "grafana" -d 'A dashboard for Grafana, upon the metrics of linger serve'
+complete -c linger -n "__fish_linger_using_subcommand rules; and not __fish_seen_subcommand_from prometheus alertmanager grafana node-exporter" -f -a "node-exporter" -d 'Alerting rules for Prometheus upon node_exporter alone, where linger serve does not run'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from prometheus" -l config -d 'The configuration of linger serve, for its [serve.alerts]: `for`, `resolve_after`, `labels` and `runbook_url`' -r -F
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from prometheus" -l job -d 'The job_name under which Prometheus scrapes linger serve' -r
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from prometheus" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from prometheus" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from prometheus" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from alertmanager" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from alertmanager" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from alertmanager" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from grafana" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from grafana" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from grafana" -s V -l version -d 'Print version'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from node-exporter" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'In any case'
+never\t'Not at all'"
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from node-exporter" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c linger -n "__fish_linger_using_subcommand rules; and __fish_seen_subcommand_from node-exporter" -s V -l version -d 'Print version'
 complete -c linger -n "__fish_linger_using_subcommand lint" -l kernel -d 'Kernel that the files are for, for example 6.1; this host\'s if not given' -r
 complete -c linger -n "__fish_linger_using_subcommand lint" -l ram -d 'Memory of the hosts that the files are for, for example 64G; this host\'s with --live' -r
 complete -c linger -n "__fish_linger_using_subcommand lint" -l role -d 'What the hosts do' -r -f -a "gateway\t'Takes many short connections and makes as many'

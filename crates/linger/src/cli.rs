@@ -1,17 +1,21 @@
 //! What can be asked. Parsing does no work.
 
+mod history;
 mod lab;
 mod lint;
 mod mitigate;
+mod rules;
 mod serve;
 mod trace;
 mod tune;
 
+pub use history::HistoryArgs;
 pub use lab::{CompareArgs, LabArgs, LabCommand, ListArgs, MythsArgs, RunArgs, RunOptions, ShowArgs};
 pub use lint::{LintArgs, LintFormat};
 pub use mitigate::{
     CloseArgs, Listener, MitigateArgs, MitigateClearArgs, MitigateCommand, PlaceArgs, SynLimitArgs,
 };
+pub use rules::{PrometheusArgs, RulesArgs, RulesCommand};
 pub use serve::ServeArgs;
 pub use trace::{DropsArgs, HandshakesArgs, TraceArgs, TraceBy, TraceCommand, TraceStatusArgs};
 pub use tune::{
@@ -128,6 +132,18 @@ pub enum Command {
         after_long_help = serve::SERVE_EXAMPLES
     )]
     Serve(ServeArgs),
+    /// Draw what `linger serve` has kept: states, counters and findings over time
+    #[command(
+        after_help = "Examples:\n  linger history\n  linger history --since 2h --state time_wait\n\nMore with --help.",
+        after_long_help = history::HISTORY_EXAMPLES
+    )]
+    History(HistoryArgs),
+    /// Write rules, a route and a dashboard for Prometheus, Alertmanager and Grafana
+    #[command(
+        after_help = "Examples:\n  linger rules prometheus > linger.rules.yml\n  linger rules grafana > linger.json\n\nMore with --help.",
+        after_long_help = rules::RULES_EXAMPLES
+    )]
+    Rules(RulesArgs),
     /// Say what is wrong with sysctl files, or Prometheus rules, and mend what is sure
     #[command(
         after_help = "Examples:\n  linger lint\n  linger lint 99-tuning.conf --kernel 6.1 --ram 64G --role proxy\n\nExit status: 0 nothing or notes, 1 warnings, 2 critical, 3 could not be read.\nMore with --help.",
@@ -221,6 +237,8 @@ pub enum SchemaName {
     TuneKept,
     /// `linger tune rollback` and `linger tune recover`
     TuneUndone,
+    /// `linger history`
+    History,
     /// `linger mitigate syn-limit`
     MitigateLimit,
     /// `linger mitigate close`
@@ -241,6 +259,7 @@ Examples:
   linger check --select TW001,PX001         only these rules
   linger check --samples 30 --interval 2s   a minute's window, for rules that need a trend
   linger check --trace                      who makes the TIME_WAIT sockets: watch for 5 s
+  linger check --at 03:12                   the report of that moment, which `linger serve` has kept
   linger check --fail-on critical           as a monitoring plugin: warnings exit with 0
   ss -tanpoemi | linger check --from -      what somebody pasted, or a file of it
   linger check --from sosreport-web1.tar.xz a sosreport, its folder, or a copy of /proc/net
@@ -369,6 +388,14 @@ pub struct CheckArgs {
     /// Thresholds from this file; `linger config` prints one with every default.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Not now, but the report of a moment, from the history that `linger serve` keeps: 03:12, '2026-11-20 03:12', -2h, or
+    /// RFC 3339.
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true, value_parser = history::moment)]
+    #[arg(conflicts_with_all = ["interval", "samples", "trace", "from", "between", "config"])]
+    pub at: Option<jiff::Timestamp>,
+    /// The history's folder.
+    #[arg(long, value_name = "DIR", requires = "at", default_value = linger_serve::history::FOLDER)]
+    pub history: PathBuf,
     /// Findings below this severity leave the exit status at 0.
     #[arg(long, value_enum, default_value_t = FailOn::Warning, value_name = "SEVERITY")]
     pub fail_on: FailOn,

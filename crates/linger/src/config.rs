@@ -45,7 +45,7 @@ pub fn read_all(path: &Path) -> anyhow::Result<File> {
 }
 
 /// A regular file's text: a device never ends, and a pipe may never begin.
-fn text(path: &Path) -> anyhow::Result<String> {
+pub fn text(path: &Path) -> anyhow::Result<String> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {

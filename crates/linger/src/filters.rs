@@ -28,6 +28,11 @@ impl Wanted {
     }
 }
 
+/// States by their names.
+pub fn states(texts: &[String]) -> anyhow::Result<Vec<State>> {
+    texts.iter().map(|text| State::parse(text.trim()).ok_or_else(|| unknown_state(text))).collect()
+}
+
 /// Reads the options.
 pub fn read(args: &FilterArgs) -> anyhow::Result<Wanted> {
     let mut states = 0;

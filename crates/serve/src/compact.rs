@@ -5,6 +5,7 @@ use linger_model::record::endpoint;
 use linger_model::report::ReportNetns;
 use linger_model::snapshot::ContainerKind;
 use linger_model::{Snapshot, State, StateCounts};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ pub const NOBODY: &str = "none";
 const NAME: usize = 128;
 
 /// One namespace's sockets.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Compact {
     /// When, as microseconds since 1970 (UTC).
     pub taken_at_us: i64,
@@ -39,7 +40,7 @@ pub struct Compact {
 }
 
 /// Sockets with something in common.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Group {
     /// What they have in common, [`OTHER`] or [`NOBODY`]; no two groups have the same.
     pub name: String,
@@ -48,7 +49,7 @@ pub struct Group {
 }
 
 /// A listening address's queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Queue {
     /// The address.
     pub listener: String,

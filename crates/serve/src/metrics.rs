@@ -1,5 +1,6 @@
 //! The last sample as metrics. The number of series depends on the number of rows wanted, never on connections.
 
+use crate::alerts::TargetStats;
 use crate::compact::{Compact, Group};
 use crate::state::{NetnsView, State, View};
 use linger_model::State as TcpState;
@@ -10,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Findings of a namespace that have a series of their own.
 const FINDINGS: usize = 50;
@@ -102,8 +103,11 @@ struct Exposition {
 }
 
 /// A series' value.
-enum Value {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// A number of things.
     Whole(u64),
+    /// Anything else.
     Real(f64),
 }
 
@@ -137,7 +141,37 @@ type Rows = fn(&Compact) -> &[Group];
 type Series<'a> = (Vec<(&'static str, &'a str)>, Value);
 
 struct Families<'a> {
-    encoder: DescriptorEncoder<'a>,
+    to: To<'a>,
+}
+
+/// Where families go.
+enum To<'a> {
+    Text(DescriptorEncoder<'a>),
+    List(&'a mut Vec<Family>),
+}
+
+/// A family that is not text.
+#[derive(Debug)]
+pub struct Family {
+    /// The name of its series, as Prometheus's text has it.
+    pub name: String,
+    /// `seconds`, `bytes`, `ratio`; empty for numbers of things.
+    pub unit: String,
+    /// What it is.
+    pub help: String,
+    /// Whether it only grows.
+    pub counter: bool,
+    /// Labels with values.
+    pub series: Vec<(Vec<(&'static str, String)>, Value)>,
+}
+
+/// Everything, as a list.
+pub fn list(state: &Arc<State>) -> Vec<Family> {
+    let mut families = Vec::new();
+    // Nothing of it fails.
+    let _ = Exposition { view: state.view(), state: state.clone() }
+        .write(&mut Families { to: To::List(&mut families) });
+    families
 }
 
 impl Families<'_> {
@@ -154,12 +188,32 @@ impl Families<'_> {
         if series.peek().is_none() {
             return Ok(());
         }
-        let mut family = self.encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
-        for (labels, value) in series {
-            if labels.is_empty() {
-                value.encode(kind, &mut family)?;
-            } else {
-                value.encode(kind, &mut family.encode_family(&labels)?)?;
+        match &mut self.to {
+            To::Text(encoder) => {
+                let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
+                for (labels, value) in series {
+                    if labels.is_empty() {
+                        value.encode(kind, &mut family)?;
+                    } else {
+                        value.encode(kind, &mut family.encode_family(&labels)?)?;
+                    }
+                }
+            }
+            To::List(families) => {
+                let counter = matches!(kind, MetricType::Counter);
+                let unit = unit.map(|unit| unit.as_str().to_owned()).unwrap_or_default();
+                let parts = [name, &unit, if counter { "total" } else { "" }];
+                let name: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                let owned = series.map(|(labels, value)| {
+                    (labels.into_iter().map(|(name, of)| (name, of.to_owned())).collect(), value)
+                });
+                families.push(Family {
+                    name: name.join("_"),
+                    unit,
+                    help: help.to_owned(),
+                    counter,
+                    series: owned.collect(),
+                });
             }
         }
         Ok(())
@@ -199,18 +253,22 @@ fn maybe(value: Option<impl Into<Value>>) -> Option<Series<'static>> {
 
 impl Collector for Exposition {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let mut families = Families { encoder };
-        self.sockets(&mut families)?;
-        self.queues(&mut families)?;
-        self.headroom(&mut families)?;
-        self.counters(&mut families)?;
-        self.findings(&mut families)?;
-        self.host(&mut families)?;
-        self.own(&mut families)
+        self.write(&mut Families { to: To::Text(encoder) })
     }
 }
 
 impl Exposition {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        self.sockets(families)?;
+        self.queues(families)?;
+        self.headroom(families)?;
+        self.counters(families)?;
+        self.findings(families)?;
+        self.host(families)?;
+        self.own(families)?;
+        self.sent(families)
+    }
+
     fn namespaces(&self) -> impl Iterator<Item = &NetnsView> + Clone {
         self.view.namespaces.iter()
     }
@@ -516,12 +574,36 @@ impl Exposition {
             "Time between two walks that the CPU budget allows.",
             one(cost.interval_s),
         )?;
-        let cpu = [("sampling", cost.sampling_s), ("serving", state.http_s())];
+        let history = &state.history;
+        let cpu = [
+            ("sampling", cost.sampling_s),
+            ("serving", state.http_s()),
+            ("history", history.cpu_s()),
+            ("sending", state.sending_s()),
+        ];
         families.counter(
             "linger_cpu",
             Some(Unit::Seconds),
             "CPU that linger takes itself.",
             cpu.map(|(part, s)| (vec![("part", part)], s.into())),
+        )?;
+        families.gauge(
+            "linger_history_writing",
+            None,
+            "Whether the last sample was written to the history; 0 also where none is kept.",
+            one(u64::from(history.writing())),
+        )?;
+        families.gauge(
+            "linger_history_size",
+            Some(Unit::Bytes),
+            "What the history's files take.",
+            one(history.bytes()),
+        )?;
+        families.counter(
+            "linger_history_lost_samples",
+            None,
+            "Samples that could not be written to the history.",
+            one(history.lost()),
         )?;
         families.gauge(
             "linger_cpu_budget",
@@ -541,6 +623,12 @@ impl Exposition {
             None,
             "Walks over a namespace's sockets, and what brought them about.",
             walks.map(|(why, n)| (vec![("reason", why)], n.into())),
+        )?;
+        families.counter(
+            "linger_readings",
+            None,
+            "Readings of the counters, which cost next to nothing: one each second.",
+            one(cost.readings),
         )?;
         families.gauge(
             "linger_namespaces",
@@ -565,6 +653,12 @@ impl Exposition {
             None,
             "Requests answered.",
             one(state.requests.load(Ordering::Relaxed)),
+        )?;
+        families.counter(
+            "linger_http_denied_requests",
+            None,
+            "Requests of those, of whoever is no user of this service or called it by another's name.",
+            one(state.denied.load(Ordering::Relaxed)),
         )?;
         families.gauge(
             "linger_http_connections",
@@ -593,6 +687,79 @@ impl Exposition {
     }
 }
 
+impl Exposition {
+    /// What is sent to others.
+    fn sent(&self, families: &mut Families<'_>) -> fmt::Result {
+        let (alerts, otlp) = (&self.state.alerts, &self.state.otlp);
+        let targets = alerts.targets();
+        if !targets.is_empty() {
+            let states = [("pending", &alerts.pending), ("firing", &alerts.firing)];
+            families.gauge(
+                "linger_alerts",
+                None,
+                "Findings that do not hold for long enough yet, and alerts that are on.",
+                states.map(|(state, n)| (vec![("state", state)], n.load(Ordering::Relaxed).into())),
+            )?;
+            families.counter(
+                "linger_alerts_left_out",
+                None,
+                "Findings that could not become an alert, because there are as many as are kept.",
+                one(alerts.left_out.load(Ordering::Relaxed)),
+            )?;
+        }
+        let by_target = |figure: fn(&TargetStats) -> &AtomicU64| {
+            targets.iter().map(move |it| {
+                (vec![("target", it.name.as_str())], figure(it).load(Ordering::Relaxed).into())
+            })
+        };
+        families.counter(
+            "linger_alerts_sent",
+            None,
+            "Alerts that the target took; those told again are counted again.",
+            by_target(|it| &it.sent),
+        )?;
+        families.counter(
+            "linger_alerts_failed",
+            None,
+            "Attempts to send alerts that failed; they are made again.",
+            by_target(|it| &it.failed),
+        )?;
+        families.counter(
+            "linger_alerts_dropped",
+            None,
+            "Alerts given up: refused by the target, or beyond what may wait.",
+            by_target(|it| &it.dropped),
+        )?;
+        families.gauge(
+            "linger_alerts_queue",
+            None,
+            "Alerts that wait for the target.",
+            by_target(|it| &it.queue),
+        )?;
+        if !otlp.on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        families.counter(
+            "linger_otlp_exports",
+            None,
+            "Exports over OTLP that were taken.",
+            one(otlp.exports.load(Ordering::Relaxed)),
+        )?;
+        families.counter(
+            "linger_otlp_failed",
+            None,
+            "Attempts to export over OTLP that failed.",
+            one(otlp.failed.load(Ordering::Relaxed)),
+        )?;
+        families.counter(
+            "linger_otlp_rejected_points",
+            None,
+            "Values that the receiver did not take of an export that it took.",
+            one(otlp.rejected.load(Ordering::Relaxed)),
+        )
+    }
+}
+
 /// Whether it is a counter that linger knows; snmp has a few figures that are none.
 pub fn counted(name: &str) -> bool {
     const NONE: [&str; 5] = ["CurrEstab", "MaxConn", "RtoAlgorithm", "RtoMax", "RtoMin"];
@@ -601,13 +768,13 @@ pub fn counted(name: &str) -> bool {
 }
 
 /// A subject no longer than a label should be.
-fn brief(text: &str) -> &str {
+pub fn brief(text: &str) -> &str {
     let end = text.char_indices().map(|(i, _)| i).take_while(|i| *i <= SUBJECT).last().unwrap_or(0);
     if text.len() <= SUBJECT { text } else { &text[..end] }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::Settings;
     use crate::state::{Cost, Walked};
@@ -649,8 +816,8 @@ mod tests {
         }
     }
 
-    /// As many as `n` of everything that a label is made of.
-    fn namespace(n: u32, label: &str) -> NetnsView {
+    /// A walk's snapshot with as many as `n` of everything.
+    fn taken(n: u32, light: &Light) -> Snapshot {
         let addr = |net: u8, i: u32| Addr::v4([net, (i >> 16) as u8, (i >> 8) as u8, i as u8]);
         let listeners: Vec<SocketRecord> = (0..n)
             .map(|i| SocketRecord::new(TcpState::Listen, addr(127, i), 80, Addr::UNSPECIFIED, 0))
@@ -670,16 +837,9 @@ mod tests {
             sums.add(&accepted);
         }
         let processes = Processes { list: (0..n).map(process).collect(), ..Processes::default() };
-        let light = Light {
-            taken_at_us: 0,
-            monotonic_us: 0,
-            sockstat: Ok(Sockstat::default()),
-            counters: Ok((0..n).map(|i| (format!("TcpExt.New{i}"), 1)).collect::<Counters>()),
-            conntrack: Ok(None),
-        };
-        let snapshot = Snapshot {
-            taken_at_us: 0,
-            monotonic_us: 0,
+        Snapshot {
+            taken_at_us: light.taken_at_us,
+            monotonic_us: light.monotonic_us,
             netns: NetnsId { inode: 1, name: None, is_init: None },
             host: Arc::new(HostSnapshot {
                 kernel: Kernel::new("6.1"),
@@ -696,7 +856,29 @@ mod tests {
             sysctls: BTreeMap::new(),
             conntrack: Ok(None),
             gaps: Vec::new(),
-        };
+        }
+    }
+
+    /// The same with a moment, and a counter.
+    pub(crate) fn snapshot(n: u32, monotonic_us: u64, opens: u64) -> Snapshot {
+        let counters = Counters::from([("Tcp.ActiveOpens".to_owned(), opens)]);
+        taken(n, &Light { monotonic_us, counters: Ok(counters), ..light(0) })
+    }
+
+    fn light(n: u32) -> Light {
+        Light {
+            taken_at_us: 0,
+            monotonic_us: 0,
+            sockstat: Ok(Sockstat::default()),
+            counters: Ok((0..n).map(|i| (format!("TcpExt.New{i}"), 1)).collect::<Counters>()),
+            conntrack: Ok(None),
+        }
+    }
+
+    /// As many as `n` of everything that a label is made of.
+    pub(crate) fn namespace(n: u32, label: &str) -> NetnsView {
+        let light = light(n);
+        let snapshot = taken(n, &light);
         let finding = |i: u32| Finding {
             code: "TW001".to_owned(),
             name: String::new(),
@@ -730,13 +912,7 @@ mod tests {
     }
 
     fn state(namespaces: Vec<NetnsView>) -> Arc<State> {
-        let settings = Settings {
-            listen: ([127, 0, 0, 1], 0).into(),
-            open_to_others: false,
-            cpu_budget: 0.01,
-            top: TOP,
-            connections: 4,
-        };
+        let settings = Settings { cpu_budget: 0.01, top: TOP, connections: 4, ..Settings::default() };
         let state = State::new(&settings);
         let cost = Cost { resident_bytes: Some(1), ..Cost::default() };
         state.publish(View { namespaces, cost, ..View::clone(&state.view()) });

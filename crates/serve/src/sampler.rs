@@ -1,5 +1,6 @@
 //! The thread that reads: light readings each second, walks where something moved and as the budget allows.
 
+use crate::history::{Past, Pasts, trend};
 use crate::pace::{Budget, Change, Watch};
 use crate::state::{Cost, NetnsView, State, View, Walked};
 use crate::{CurrentPlan, Found, Plan, Settings};
@@ -21,7 +22,7 @@ const MOST_NAMESPACES: usize = 256;
 /// A namespace in which nothing moves is walked as often as this, where the budget allows: owners change, ages grow.
 const QUIET: Duration = Duration::from_secs(60);
 /// How long the end waits for a reading that has begun.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The running thread.
 pub struct Running {
@@ -46,12 +47,13 @@ pub fn start(
     state: Arc<State>,
     plan: Arc<CurrentPlan>,
     find: Box<dyn FnMut() -> Found + Send>,
+    pasts: Pasts,
 ) -> io::Result<Running> {
     let (stop, stopped) = sync_channel(1);
-    let budget = Budget::new(settings.cpu_budget);
+    let (budget, second) = (Budget::new(settings.cpu_budget), settings.second);
     let thread = thread::Builder::new()
         .name("sampler".to_owned())
-        .spawn(move || Loop::new(state, plan, find, budget).run(&stopped))?;
+        .spawn(move || Loop::new(state, plan, find, budget, second, pasts).run(&stopped))?;
     Ok(Running { stop, thread })
 }
 
@@ -62,6 +64,8 @@ struct Known {
     moved: bool,
     /// The last walk's snapshot: the past of the next window.
     past: Option<Snapshot>,
+    /// Before that, what a trend is read from.
+    earlier: Past,
     walked: Option<Walked>,
     /// Whether the report was made with a past.
     complete: bool,
@@ -78,6 +82,8 @@ struct Loop {
     sampler: Sampler,
     known: HashMap<u64, Known>,
     budget: Budget,
+    /// How long a second is.
+    second: Duration,
     cost: Cost,
 }
 
@@ -87,9 +93,11 @@ impl Loop {
         current: Arc<CurrentPlan>,
         find: Box<dyn FnMut() -> Found + Send>,
         budget: Budget,
+        second: Duration,
+        pasts: Pasts,
     ) -> Loop {
         let plan = current.get();
-        let sampler = Sampler::new(plan.sampler.clone());
+        let sampler = Sampler::on_the_boots_clock(plan.sampler.clone());
         Loop {
             state,
             current,
@@ -99,8 +107,12 @@ impl Loop {
             left_out: 0,
             found_at: None,
             sampler,
-            known: HashMap::new(),
+            known: pasts
+                .into_iter()
+                .map(|(inode, earlier)| (inode, Known { earlier, ..Known::default() }))
+                .collect(),
             budget,
+            second,
             cost: Cost::default(),
         }
     }
@@ -115,13 +127,14 @@ impl Loop {
             self.reload();
             self.find();
             let lights = self.sampler.light(&self.found.namespaces);
+            self.cost.readings += 1;
             let changes = self.look(&lights);
             let light_s = self.state.sampling_s() - before;
             self.budget.spend(light_s);
             self.walk(changes);
             self.publish(lights);
             // Publishing belongs to the cost, too, and is next to nothing.
-            let next = began + Duration::from_secs_f64(self.budget.tick_s(light_s));
+            let next = began + self.second.mul_f64(self.budget.tick_s(light_s));
             match stopped.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -187,15 +200,24 @@ impl Loop {
             if wanted.binary_search(&i).is_ok() { targets.push(ns) } else { rest.push((i, ns)) }
         }
         let snapshots = self.sampler.sample(&targets, Depth::Full);
+        // The namespaces share it.
+        let mut host = None;
         for (i, snapshot) in wanted.iter().zip(snapshots) {
             let known = self.known.entry(snapshot.netns.inode).or_default();
             let complete = known.past.is_some();
             let Some(window) = Window::new(known.past.take().into_iter().chain([snapshot]).collect()) else {
                 continue;
             };
+            let earlier = known.earlier.before(window.last());
+            let window = window.with_earlier(earlier);
             let report = (self.plan.diagnose)(&window, *i == 0);
             let snapshot = window.into_last();
-            known.walked = Some(Walked::new(at, &snapshot, report, self.state.top));
+            let mut walked = Walked::new(at, &snapshot, report, self.state.top);
+            let point = known
+                .earlier
+                .add(&snapshot, || host.get_or_insert_with(|| trend::host(&snapshot.host)).clone());
+            walked.trend = point.or_else(|| known.walked.take()?.trend);
+            known.walked = Some(walked);
             (known.past, known.moved, known.complete) = (Some(snapshot), false, complete);
             self.cost.walks += 1;
             self.cost.urgent += u64::from(changes.jumped);
@@ -208,7 +230,8 @@ impl Loop {
     }
 
     fn publish(&mut self, lights: Vec<Light>) {
-        self.cost.sampling_s = self.state.sampling_s();
+        // Another thread's share may be known a little later than it is taken.
+        self.cost.sampling_s = self.cost.sampling_s.max(self.state.sampling_s());
         self.cost.interval_s = self.budget.interval_s().max(1.0);
         self.cost.resident_bytes = resident_bytes();
         let mut labels = HashSet::new();
@@ -235,7 +258,7 @@ impl Loop {
 }
 
 /// A name that stays the same while the namespace lives: a process in it may end.
-fn label(ns: &Netns) -> String {
+pub fn label(ns: &Netns) -> String {
     match (ns.name(), ns.is_current()) {
         (Some(name), _) => name.to_owned(),
         (None, true) => "self".to_owned(),

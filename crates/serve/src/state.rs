@@ -2,6 +2,7 @@
 
 use crate::Settings;
 use crate::compact::Compact;
+use crate::{alerts, history, otlp};
 use linger_model::Report;
 use linger_model::snapshot::{FileUse, Light, Reading, Snapshot, not_asked};
 use rustix::time::{ClockId, clock_gettime};
@@ -47,12 +48,14 @@ pub struct Walked {
     pub compact: Arc<Compact>,
     /// What is wrong.
     pub report: Arc<Report>,
+    /// The newest moment of its trend.
+    pub trend: Option<Arc<Snapshot>>,
 }
 
 impl Walked {
     /// Bounded, of a snapshot and its report.
     pub fn new(at: Instant, snapshot: &Snapshot, report: Report, top: usize) -> Walked {
-        Walked { at, compact: Arc::new(Compact::new(snapshot, top)), report: Arc::new(report) }
+        Walked { at, compact: Arc::new(Compact::new(snapshot, top)), report: Arc::new(report), trend: None }
     }
 }
 
@@ -65,6 +68,8 @@ pub struct Cost {
     pub walks: u64,
     /// Of those, the ones that a jump brought forward.
     pub urgent: u64,
+    /// Readings of the counters, all namespaces' at a time.
+    pub readings: u64,
     /// Seconds between two walks that the budget allows.
     pub interval_s: f64,
     /// Resident memory, bytes; `None` where it could not be read.
@@ -87,7 +92,17 @@ pub struct State {
     began: Instant,
     beat_ms: AtomicU64,
     http_ns: AtomicU64,
+    /// CPU that sending alerts and metrics has taken, nanoseconds.
+    pub sending_ns: AtomicU64,
+    /// What becomes of alerts.
+    pub alerts: alerts::Stats,
+    /// What becomes of exported metrics.
+    pub otlp: otlp::Stats,
+    /// CPU that checking passwords has taken, nanoseconds: it has a thread of its own.
+    pub checking_ns: AtomicU64,
     reload_failed: AtomicBool,
+    /// How the history does.
+    pub history: history::Status,
     /// The budget: a share of one core.
     pub budget: f64,
     /// Rows of a kind.
@@ -100,6 +115,8 @@ pub struct State {
     pub refused: AtomicU64,
     /// Requests answered.
     pub requests: AtomicU64,
+    /// Of those, the ones that were not let in: no user of this service, or another's name.
+    pub denied: AtomicU64,
 }
 
 impl State {
@@ -119,13 +136,19 @@ impl State {
             began: Instant::now(),
             beat_ms: AtomicU64::new(0),
             http_ns: AtomicU64::new(0),
+            sending_ns: AtomicU64::new(0),
+            alerts: alerts::Stats::default(),
+            otlp: otlp::Stats::default(),
+            checking_ns: AtomicU64::new(0),
             reload_failed: AtomicBool::new(false),
+            history: history::Status::default(),
             budget: settings.cpu_budget,
             top: settings.top,
             open: AtomicU64::new(0),
             most_open: settings.connections as u64,
             refused: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
         }
     }
 
@@ -186,16 +209,41 @@ impl State {
 
     /// CPU that serving has taken, seconds.
     pub fn http_s(&self) -> f64 {
-        self.http_ns.load(Ordering::Relaxed) as f64 / 1e9
+        (self.http_ns.load(Ordering::Relaxed) + self.checking_ns.load(Ordering::Relaxed)) as f64 / 1e9
     }
 
-    /// CPU that the process has taken for anything but serving, seconds: sampling uses several threads.
+    /// CPU that sending alerts and metrics has taken, seconds.
+    pub fn sending_s(&self) -> f64 {
+        self.sending_ns.load(Ordering::Relaxed) as f64 / 1e9
+    }
+
+    /// CPU that the process has taken for anything but serving, sending and the history, seconds: sampling uses several
+    /// threads.
     pub fn sampling_s(&self) -> f64 {
-        (nanoseconds(ClockId::ProcessCPUTime) as f64 / 1e9 - self.http_s()).max(0.0)
+        let others = self.http_s() + self.sending_s() + self.history.cpu_s();
+        (nanoseconds(ClockId::ProcessCPUTime) as f64 / 1e9 - others).max(0.0)
     }
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
+/// Counts a thread's CPU, bit by bit.
+#[derive(Debug, Default)]
+pub struct Meter(u64);
+
+impl Meter {
+    /// Adds what the calling thread has taken since the last time.
+    pub fn charge(&mut self, account: &AtomicU64) {
+        let now = nanoseconds(ClockId::ThreadCPUTime);
+        account.fetch_add(now.saturating_sub(std::mem::replace(&mut self.0, now)), Ordering::Relaxed);
+    }
+}
+
+/// CPU that the calling thread has taken.
+pub fn thread_ns() -> u64 {
+    nanoseconds(ClockId::ThreadCPUTime)
+}
+
+/// What a clock shows, nanoseconds.
+pub fn nanoseconds(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))

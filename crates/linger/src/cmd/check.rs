@@ -1,6 +1,6 @@
 //! `linger check`
 
-use super::{show, sysctl_keys};
+use super::{history, show, sysctl_keys};
 use crate::cli::{CheckArgs, FailOn};
 use crate::cmd::trace::{Tracing, daemon};
 use crate::render::report::{self, text};
@@ -26,6 +26,9 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
     let config = args.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
     if let Some(from) = &args.from {
         return imported(args, from, &config, &selection, style);
+    }
+    if let Some(at) = args.at {
+        return then(args, at, &config, &selection, style);
     }
     let targets = targets::open(&args.netns)?;
     let mut options = sampler_options(&config, Gather::CHECK);
@@ -75,6 +78,68 @@ pub fn run(args: &CheckArgs, style: &Style) -> anyhow::Result<u8> {
         Err(error) if !crate::reader_left(&error) => Err(error),
         _ => Ok(status),
     }
+}
+
+/// The reports of a moment, as `linger serve` made them.
+fn then(
+    args: &CheckArgs,
+    at: jiff::Timestamp,
+    config: &Config,
+    selection: &Selection,
+    style: &Style,
+) -> anyhow::Result<u8> {
+    let netns = &args.netns.netns;
+    let (mut reports, around) = history::moment(at, &args.history, netns, style)?;
+    for report in &mut reports {
+        only(report, selection);
+    }
+    let several = netns.len() > 1 || netns.iter().any(|name| name == "all");
+    let normal = |state: State| config.normal_below(state);
+    let options = report::Options { verbose: args.verbose, one_of_several: several, normal: &normal };
+    let status =
+        reports.iter().map(|r| status(r, args.fail_on)).max_by_key(|s| severity_of(*s)).unwrap_or(UNKNOWN);
+    let shown = match reports.as_slice() {
+        [report] if !several => show(args.format, report, |report| {
+            let mut text = text(report, style, &options);
+            if let Some(ns) = around.namespaces.first() {
+                crate::render::history::around(&mut text, ns, &around, style);
+            }
+            text
+        }),
+        _ => show(args.format, &Reports::new(reports), |all| {
+            let texts: Vec<String> = all.reports.iter().map(|r| text(r, style, &options)).collect();
+            texts.join("\n")
+        }),
+    };
+    match shown {
+        Err(error) if !crate::reader_left(&error) => Err(error),
+        _ => Ok(status),
+    }
+}
+
+/// Leaves what was asked for of a report that was made before. A rule of which it says nothing is unknown.
+fn only(report: &mut Report, selection: &Selection) {
+    let wants = |code: &str| rule(code).is_none_or(|rule| selection.wants(rule));
+    report.findings.retain(|finding| wants(&finding.code));
+    report.ruled_out.retain(|out| wants(&out.code));
+    report.unknown.retain(|unknown| wants(&unknown.code));
+    for code in &selection.only {
+        let told = report.findings.iter().any(|f| f.code == *code)
+            || report.ruled_out.iter().any(|r| r.code == *code)
+            || report.unknown.iter().any(|u| u.code == *code);
+        if !told {
+            let gap = "the report of that moment does not speak of it".to_owned();
+            report.unknown.push(Unknown { code: (*code).to_owned(), gap });
+        }
+    }
+    let unanswered = !selection.only.is_empty() && report.unknown.iter().any(|u| !u.code.is_empty());
+    let unreadable = report.states.is_none() || report.verdict == Verdict::Unknown;
+    report.verdict = match report.findings.iter().map(|f| f.severity).max() {
+        Some(Severity::Critical) => Verdict::Critical,
+        Some(Severity::Warning) => Verdict::Warning,
+        _ if unreadable || unanswered => Verdict::Unknown,
+        _ => Verdict::Ok,
+    };
 }
 
 /// The report of what was read elsewhere.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod diff;
 pub mod explain;
+pub mod history;
 pub mod lab;
 pub mod lint;
 pub mod lint_prometheus;
@@ -11,6 +12,7 @@ pub mod mitigate;
 pub mod ports;
 pub mod record;
 pub mod report;
+pub mod rules;
 pub mod serve;
 pub mod states;
 pub mod trace;
@@ -45,7 +47,9 @@ pub fn run(args: Cli) -> anyhow::Result<u8> {
         Command::Tune(args) => tune::run(&args, &style),
         Command::Mitigate(args) => mitigate::run(&args, &style),
         Command::Guardian(args) => tune::guardian(&args),
+        Command::History(args) => history::run(&args, &style),
         Command::Serve(args) => serve::run(args),
+        Command::Rules(args) => rules::run(&args),
         Command::Lint(args) => lint::run(&args, &style),
         Command::Config => print(&config::defaults()),
         Command::Completions { shell } => {
@@ -188,6 +192,7 @@ fn schema_of(format: SchemaName) -> anyhow::Result<String> {
         SchemaName::TuneRuns => schemars::schema_for!(tune::log::RunsReport),
         SchemaName::TuneKept => schemars::schema_for!(tune::log::KeptReport),
         SchemaName::TuneUndone => schemars::schema_for!(tune::undo::UndoneReport),
+        SchemaName::History => schemars::schema_for!(linger_serve::history::Answer),
         SchemaName::MitigateLimit => schemars::schema_for!(mitigate::limit::LimitReport),
         SchemaName::MitigateClose => schemars::schema_for!(mitigate::close::CloseReport),
         SchemaName::MitigateStatus => schemars::schema_for!(mitigate::status::StatusReport),

@@ -2,6 +2,7 @@
 
 pub mod diff;
 pub mod explain;
+pub mod history;
 pub mod lab;
 pub mod lab_compare;
 pub mod lab_myths;

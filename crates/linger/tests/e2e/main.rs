@@ -1,10 +1,12 @@
 //! End to end: incidents of the lab, each beside its healthy twin, through the command as a user runs it.
 
+mod alerts;
 mod browser;
 mod cli;
 mod diff;
 mod fallback;
 mod healthy;
+mod history;
 mod import;
 mod lab;
 mod leaks;
@@ -15,11 +17,13 @@ mod netns;
 mod oracles;
 mod path;
 mod ports;
+mod prometheus_rules;
 mod queues;
 mod record;
 mod rehearse;
 mod report;
 mod serve;
+mod serve_web;
 mod support;
 mod trace;
 mod tune;

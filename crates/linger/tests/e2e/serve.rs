@@ -10,16 +10,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::{
-    LINGER, PATIENCE, assert_valid, client, config, in_ci, lab, linger, path_of, run_all, schema, server,
-    start, wait_for,
+    LINGER, PATIENCE, assert_valid, begin, client, config, in_ci, lab, linger, load, path_of, run_all,
+    schema, server, start, wait_for,
 };
 
 /// A service inside a host; it ends with this value.
-struct Served<'a> {
+pub struct Served<'a> {
     host: &'a Host,
-    child: Child,
+    pub child: Child,
     log: BufReader<ChildStderr>,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Drop for Served<'_> {
@@ -31,27 +31,54 @@ impl Drop for Served<'_> {
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    /// 0 where there was none.
+    pub status: u16,
+    /// In small letters.
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// Reads one, up to the end of the connection.
+    pub fn from(stream: &mut impl Read) -> Answer {
+        let mut all = Vec::new();
+        // A connection that is reset ends it, too.
+        let _ = stream.read_to_end(&mut all);
+        let all = String::from_utf8(all).unwrap();
+        let (head, body) = all.split_once("\r\n\r\n").unwrap_or((&all, ""));
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+    }
 }
 
 impl<'a> Served<'a> {
-    fn new(host: &'a Host, args: &[&str]) -> Served<'a> {
+    pub fn new(host: &'a Host, args: &[&str]) -> Served<'a> {
         let mut command = host.command(LINGER).unwrap();
         command.args(["serve", "--listen", "127.0.0.1:0", "--netns", "self"]).args(args);
+        Served::start(host, command)
+    }
+
+    /// Starts it by a command of its own.
+    pub fn start(host: &'a Host, mut command: Command) -> Served<'a> {
+        // The host's own history is none of a test's.
+        if !command.get_args().any(|arg| arg == "--history") {
+            command.arg("--no-history");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-        let address = address.unwrap_or_else(|| panic!("no address: {line}")).parse().unwrap();
+        let mut said = String::new();
+        // Warnings may come before it.
+        while !said.contains("serving http") {
+            assert_ne!(log.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        let address = said.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        let address = address.unwrap_or_else(|| panic!("no address: {said}")).parse().unwrap();
         Served { host, child, log, address }
     }
 
-    fn connect(&self) -> TcpStream {
+    pub fn connect(&self) -> TcpStream {
         let address = self.address;
         let stream = self.host.run(move || TcpStream::connect(address)).unwrap().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -59,45 +86,41 @@ impl<'a> Served<'a> {
     }
 
     /// What is answered to these bytes, up to the end of the connection.
-    fn raw(&self, bytes: &[u8]) -> Answer {
+    pub fn raw(&self, bytes: &[u8]) -> Answer {
         let mut stream = self.connect();
         // Whoever is turned away may find the connection reset before all is sent.
         let _ = stream.write_all(bytes);
-        let mut all = Vec::new();
-        let _ = stream.read_to_end(&mut all);
-        let all = String::from_utf8(all).unwrap();
-        let (head, body) = all.split_once("\r\n\r\n").unwrap_or((&all, ""));
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-        Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+        Answer::from(&mut stream)
     }
 
-    fn get(&self, path: &str, accept: &str) -> Answer {
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: linger\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    pub fn get(&self, path: &str, accept: &str) -> Answer {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        );
         self.raw(head.as_bytes())
     }
 
-    fn metrics(&self) -> String {
+    pub fn metrics(&self) -> String {
         let answer = self.get("/metrics", "text/plain");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
     }
 
     /// The value of a series.
-    fn value(&self, series: &str) -> Option<f64> {
+    pub fn value(&self, series: &str) -> Option<f64> {
         let line = format!("{series} ");
         self.metrics().lines().find_map(|it| it.strip_prefix(&line)?.parse().ok())
     }
 
-    fn ready(&self) {
+    pub fn ready(&self) {
         wait_for("it is ready", || self.get("/readyz", "*/*").status == 200);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn next_line(&mut self) -> String {
+    pub fn next_line(&mut self) -> String {
         let mut line = String::new();
         self.log.read_line(&mut line).unwrap();
         line
@@ -183,6 +206,9 @@ fn hostile_peers_get_their_answer_and_metrics_are_still_served() {
         (&b"\x00\xff\x16\x03\x01 nonsense\r\n\r\n"[..], 400),
         (long.as_bytes(), 431),
         (many.as_bytes(), 431),
+        (b"GET /metrics HTTP/9.9\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n", 200),
         (b"GET /nothing HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
         (b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\nx", 405),
     ] {
@@ -212,6 +238,75 @@ fn hostile_peers_get_their_answer_and_metrics_are_still_served() {
     };
     let _slow: Vec<TcpStream> = (0..4).map(|_| slow()).collect();
     wait_for("they are given up, too", || served.get("/readyz", "*/*").status == 200);
+}
+
+/// Resident bytes, and open descriptors.
+fn size(served: &Served<'_>) -> (u64, usize) {
+    let of = format!("/proc/{}", served.child.id());
+    let status = std::fs::read_to_string(format!("{of}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    (kib << 10, std::fs::read_dir(format!("{of}/fd")).unwrap().count())
+}
+
+#[test]
+fn a_thousand_scrapes_at_once_are_bounded_in_memory_and_lose_nobody_for_long() {
+    let Some(lab) = lab() else { return };
+    let served = Served::new(&lab.far, &["--cpu-budget", "1"]);
+    served.ready();
+    served.metrics();
+    let (before, descriptors) = size(&served);
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut answered = 0;
+    let mut most = (before, descriptors);
+    for _ in 0..3 {
+        let mut all: Vec<TcpStream> = (0..1000).map(|_| served.connect()).collect();
+        for stream in &mut all {
+            // It may have been turned away before.
+            let _ = stream.write_all(ask);
+        }
+        let now = size(&served);
+        most = (most.0.max(now.0), most.1.max(now.1));
+        for stream in &mut all {
+            let answer = Answer::from(stream);
+            assert!([0, 200, 503].contains(&answer.status), "{answer:?}");
+            answered += u32::from(answer.status == 200 && answer.body.contains("linger_sockets{"));
+        }
+    }
+    // At least as many as it serves at a time, once.
+    assert!(answered >= 64, "{answered} of 3000");
+    assert!(most.1 <= descriptors + 64 + 8, "{} descriptors, and {descriptors} before", most.1);
+    let limit = before + (32 << 20);
+    assert!(most.0 <= limit, "{} bytes resident, and {before} before", most.0);
+    wait_for("it serves as before", || served.value("linger_http_connections") == Some(1.0));
+    assert!(served.value("linger_http_refused_connections_total").is_some());
+    wait_for("its descriptors are as before", || size(&served).1 <= descriptors);
+}
+
+#[test]
+fn ten_hours_of_sampling_leave_it_as_large_as_it_was() {
+    let Some(lab) = lab() else { return };
+    let _server = start(&lab.far, server());
+    let _load = begin(&lab.near, load(50.0));
+    // A second takes a millisecond; walks are bounded by the budget, which is of real time.
+    let served = Served::new(&lab.far, &["--second-ms", "1", "--cpu-budget", "30"]);
+    let readings = || served.value("linger_readings_total").unwrap_or(0.0);
+    // It takes as long as it takes, as long as it goes on.
+    let wait = |count: f64| {
+        let mut so_far = readings();
+        while so_far < count {
+            wait_for("more readings", || readings() > so_far);
+            std::thread::sleep(Duration::from_millis(300));
+            so_far = readings();
+        }
+    };
+    wait(3600.0);
+    let (before, descriptors) = size(&served);
+    wait(36_000.0);
+    assert!(served.value("linger_walks_total{reason=\"due\"}").unwrap() > 10.0);
+    let (after, now) = size(&served);
+    assert!(after < before + (4 << 20), "{after} bytes resident, {before} after an hour");
+    assert!(now <= descriptors + 2, "{now} descriptors, {descriptors} after an hour");
 }
 
 #[test]
