@@ -3,6 +3,7 @@
 //! The load is built in namespaces of its own, bounded, and gone afterwards. A TIME_WAIT socket lives 60 s, so a fill
 //! of a million is measured for what is left of that time, and then made anew.
 
+mod serve;
 #[cfg(feature = "trace")]
 mod trace;
 
@@ -33,11 +34,12 @@ pub struct Args {
     /// Write docs/benchmarks.md.
     #[arg(long)]
     write: bool,
-    /// Only these parts: time-wait, groups, close-wait, idle, trace, import, record. With --write the others' figures stay.
+    /// Only these parts: time-wait, groups, close-wait, idle, trace, import, record, serve. With --write the others'
+    /// figures stay.
     only: Vec<String>,
 }
 
-const PARTS: [&str; 7] = ["time-wait", "groups", "close-wait", "idle", "trace", "import", "record"];
+const PARTS: [&str; 8] = ["time-wait", "groups", "close-wait", "idle", "trace", "import", "record", "serve"];
 /// From the first socket's birth: half a second is left to the last command.
 const LIFE: Duration = Duration::from_millis(59_000);
 
@@ -126,6 +128,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     }
     if wanted("record") {
         record(&linger, &mut text, &mut demands)?;
+    }
+    if wanted("serve") {
+        serve::measure(&linger, &mut text, &mut demands)?;
     }
     let _ = writeln!(text, "{DEMANDED}\n\n| demand | measured | at most | |\n|---|---|---|---|");
     for d in &demands {

@@ -75,6 +75,12 @@ const NEEDS: &[Need] = &[
         why: "the lab's scenarios with real servers: one that closes idle clients",
     },
     Need {
+        program: "systemd-analyze",
+        package: "systemd",
+        steps: &[Step::Test],
+        why: "the test that holds linger.service to its exposure level",
+    },
+    Need {
         program: "chromium",
         package: "chromium",
         steps: &[Step::Test],
@@ -97,6 +103,30 @@ const NEEDS: &[Need] = &[
         package: "prometheus",
         steps: &[Step::Test],
         why: "the test that Prometheus accepts linger's metrics",
+    },
+    Need {
+        program: "prometheus",
+        package: "prometheus",
+        steps: &[Step::Test],
+        why: "the end-to-end test that an incident fires in Prometheus and resolves",
+    },
+    Need {
+        program: "prometheus-alertmanager",
+        package: "prometheus-alertmanager",
+        steps: &[Step::Test],
+        why: "the end-to-end test that an incident fires in Alertmanager and resolves",
+    },
+    Need {
+        program: "amtool",
+        package: "prometheus-alertmanager",
+        steps: &[Step::Test],
+        why: "the test of the route that linger rules alertmanager writes",
+    },
+    Need {
+        program: "prometheus-node-exporter",
+        package: "prometheus-node-exporter",
+        steps: &[Step::Test],
+        why: "the test that linger rules node-exporter asks for metrics that exist",
     },
     Need { program: "g++", package: "g++", steps: &[Step::Fuzz], why: "the fuzz smoke (libFuzzer is C++)" },
     Need {
