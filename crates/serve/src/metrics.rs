@@ -1,6 +1,6 @@
 //! The last sample as metrics. The number of series depends on the number of rows wanted, never on connections.
 
-use crate::alerts::TargetStats;
+use crate::alerts::{TargetStats, lasting};
 use crate::compact::{Compact, Group};
 use crate::state::{NetnsView, State, View};
 use linger_model::State as TcpState;
@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -471,23 +472,16 @@ impl Exposition {
 
     fn findings(&self, families: &mut Families<'_>) -> fmt::Result {
         let walked = || self.namespaces().filter_map(|ns| Some((ns.label.as_str(), ns.walked.as_ref()?)));
-        let mut seen = std::collections::BTreeSet::new();
         let found =
             walked().flat_map(|(ns, w)| w.report.findings.iter().take(FINDINGS).map(move |f| (ns, f)));
-        let found: Vec<Series<'_>> = found
-            .filter_map(|(ns, f)| {
-                let subject = brief(&f.subject);
-                // Two that differ beyond the cut are one series.
-                let fresh = seen.insert((ns, f.code.as_str(), f.severity, subject));
-                let labels = vec![
-                    ("netns", ns),
-                    ("code", f.code.as_str()),
-                    ("severity", f.severity.name()),
-                    ("subject", subject),
-                ];
-                fresh.then_some((labels, 1u64.into()))
-            })
-            .collect();
+        // By what lasts: a service that is started again is the same series. Those that are alike are one.
+        let found: BTreeSet<(&str, &str, Severity, String)> =
+            found.map(|(ns, f)| (ns, f.code.as_str(), f.severity, lasting(&f.subject))).collect();
+        let found = found.iter().map(|(ns, code, severity, subject)| {
+            let labels =
+                vec![("netns", *ns), ("code", *code), ("severity", severity.name()), ("subject", subject)];
+            (labels, 1u64.into())
+        });
         families.gauge(
             "linger_finding",
             None,

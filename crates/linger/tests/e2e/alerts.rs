@@ -452,7 +452,7 @@ fn an_incident_fires_in_prometheus_and_alertmanager_and_resolves_in_both() {
         Some(alerts.into_iter().filter(|it| is_leak(it) && it["state"] == "firing").collect::<Vec<_>>())
     };
     wait_for("it fires in Prometheus", || in_prometheus().is_some_and(|it| it.len() == 1));
-    assert!(in_prometheus().unwrap()[0]["labels"]["subject"].as_str().unwrap().starts_with("leaky (pid "));
+    assert_eq!(in_prometheus().unwrap()[0]["labels"]["subject"], "leaky");
     notified.wait_for_alerts(&[&firing]);
 
     // The webhook's message is Alertmanager's own in form, and knows the alert by the same number.
@@ -618,7 +618,7 @@ fn a_finding_that_comes_and_goes_is_one_alert() {
     let config = write(&(text + &webhook(&hook.url(), "") + &to), folder.path(), "linger.toml");
     let served = serve(&lab.far, &config);
     served.ready();
-    let is_found = || served.metrics().contains("severity=\"warning\",subject=\"leaky (pid ");
+    let is_found = || served.metrics().contains("severity=\"warning\",subject=\"leaky\"");
     let walks = || served.value("linger_walks_total{reason=\"due\"}").unwrap_or(0.0);
     for _ in 0..2 {
         let leaky = leak(&lab, "leaky", 80);

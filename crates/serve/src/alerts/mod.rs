@@ -15,6 +15,7 @@ use crate::worker::Worker;
 use crate::{CurrentPlan, Level, Log, Plan};
 use jiff::Timestamp;
 use kept::{Kept, Store};
+pub use lifecycle::lasting;
 use lifecycle::{Hold, Lifecycle};
 use linger_model::report::Severity;
 pub use message::alert_name;

@@ -168,15 +168,6 @@ fn section(manual: &str, heading: &str) -> String {
     text
 }
 
-/// `close-wait-leak` as `CloseWaitLeak`.
-fn camel(name: &str) -> String {
-    let capital = |word: &str| {
-        let mut chars = word.chars();
-        chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
-    };
-    name.split('-').map(capital).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

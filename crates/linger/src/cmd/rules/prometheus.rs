@@ -2,12 +2,12 @@
 //! `linger_finding` tells.
 
 use super::{
-    Alert, Annotations, Entry, Group, Own, RuleFile, camel, duration, quoted, record, section, verbatim, yaml,
+    Alert, Annotations, Entry, Group, Own, RuleFile, duration, quoted, record, section, verbatim, yaml,
 };
 use crate::cli::PrometheusArgs;
 use crate::config;
 use linger_rules::{RULES, Rule, Severity};
-use linger_serve::alerts::Config as Alerts;
+use linger_serve::alerts::{Config as Alerts, alert_name};
 use serde_saphyr::LitString;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn finding(rule: &'static Rule, severity: Severity, lasting: Duration, alerts: &
     let url = |url: &String| verbatim(&url.replace("{code}", code).replace("{name}", name));
     let kept = alerts.resolve_after.0.saturating_sub(GAP);
     Alert {
-        alert: format!("Linger{}", camel(name)),
+        alert: alert_name(name),
         expr: format!(
             "max_over_time(linger_finding{{code=\"{code}\",severity=\"{}\"}}[{}])",
             severity.name(),
