@@ -153,10 +153,35 @@ fn line_in_section(text: &str, section: &str, key: &str) -> usize {
     found.map_or(start, |at| start + at)
 }
 
+/// What `linger serve` does with what it sees, each with its default.
+const SERVE: &str = r#"
+# What `linger serve` does besides; docs/serve.md describes it.
+[serve.history]
+enabled = true
+folder = "/var/lib/linger/history"
+# What its files may take together; beyond, the oldest goes first.
+max_size_mib = 512
+
+[serve.alerts]
+# How long a finding has to hold, and to be gone. Nobody is told without a [[serve.alerts.alertmanager]] or
+# [[serve.alerts.webhook]], each with its url.
+for = { critical = "1m", warning = "5m", info = "15m" }
+resolve_after = "5m"
+resend = "1m"
+# Where what is on is kept for a later run.
+state = "/var/lib/linger/alerts/alerts.json"
+
+[serve.otlp]
+# url = "http://127.0.0.1:4318/v1/metrics"
+interval = "1m"
+gzip = false
+"#;
+
 /// Every threshold with its default, as a file that `--config` takes.
 pub fn defaults() -> String {
     let mut out = String::from(
-        "# Thresholds of linger's rules, each with its default. What is left out keeps its default.\n\
+        "# linger's configuration: thresholds of its rules, and what `linger serve` does, each with its default. What is left out\n\
+         # keeps its default.\n\
          # `linger explain CODE` has a rule's manual.\n",
     );
     for rule in RULES.iter().filter(|r| !r.thresholds.is_empty()) {
@@ -168,7 +193,7 @@ pub fn defaults() -> String {
                 writeln!(out, "# {}{unit}\n{} = {}", threshold.doc, threshold.key, number(threshold.default));
         }
     }
-    out
+    out + SERVE
 }
 
 fn number(value: f64) -> String {
@@ -181,7 +206,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_a_configuration_that_changes_nothing() {
-        let config = parse(&defaults()).expect("the defaults load").thresholds;
+        let File { thresholds: config, serve } = parse(&defaults()).expect("the defaults load");
+        assert_eq!(serve, ServeConfig::default());
         for rule in RULES {
             for threshold in rule.thresholds {
                 assert_eq!(
