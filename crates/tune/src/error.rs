@@ -39,6 +39,7 @@ pub enum Kind {
 
 fn hint(kind: &Kind, subject: &str) -> &'static str {
     match kind {
+        Kind::Denied if subject.starts_with('/') => "; it is for root, or another folder can be named",
         Kind::Denied => {
             "; run as root, or with CAP_NET_ADMIN in the user namespace that owns the network namespace"
         }
@@ -104,5 +105,7 @@ mod tests {
         assert!(container.ends_with("changed from the host, with --netns pid:N"), "{container}");
         let disk = Error::io("open", "/var/lib/linger", Errno::ROFS.into()).to_string();
         assert!(disk.ends_with("(os error 30)"), "{disk}");
+        let folder = Error::io("open", "/var/lib/linger", Errno::ACCESS.into()).to_string();
+        assert!(folder.ends_with("it is for root, or another folder can be named"), "{folder}");
     }
 }

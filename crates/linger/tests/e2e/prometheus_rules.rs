@@ -587,7 +587,7 @@ fn the_metrics_asked_for_are_those_that_linger_has() {
     // Nobody listens there.
     let file = config(
         "[serve.history]\nenabled = false\n[serve.otlp]\nurl = \"http://127.0.0.1:1/v1/metrics\"\n\
-         [[serve.alerts.webhook]]\nurl = \"http://127.0.0.1:1/\"\n",
+         [serve.alerts]\nstate = \"\"\n[[serve.alerts.webhook]]\nurl = \"http://127.0.0.1:1/\"\n",
     );
     let listen = ["serve", "--listen", "127.0.0.1:9719", "--netns", "self", "--cpu-budget", "50"];
     let args = [&listen[..], &["--config", path_of(&file)]].concat();
