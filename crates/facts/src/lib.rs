@@ -22,6 +22,7 @@ mod sysctls;
 pub mod topics;
 mod tunable;
 
+pub use counters::DECIDING;
 pub use role::Role;
 pub use tunable::{Accepts, Tunable, tunable, tunables};
 

@@ -67,7 +67,7 @@ pub fn moment(at_s: f64) -> Moment {
         ("net.ipv4.tcp_tw_reuse_delay", "1000"),
     ];
     // Every counter that the rules use exists and stands at 1000.
-    let counters = crate::testing::COUNTERS.iter().map(|name| ((*name).to_owned(), 1000)).collect();
+    let counters = linger_facts::DECIDING.iter().map(|name| ((*name).to_owned(), 1000)).collect();
     Moment {
         at_s,
         sockets: Vec::new(),
@@ -84,51 +84,6 @@ pub fn moment(at_s: f64) -> Moment {
         no_counters: false,
     }
 }
-
-/// Counters that a healthy moment has. Add those that a new rule uses.
-pub const COUNTERS: &[&str] = &[
-    "Tcp.ActiveOpens",
-    "Tcp.PassiveOpens",
-    "Tcp.AttemptFails",
-    "Tcp.EstabResets",
-    "Tcp.InSegs",
-    "Tcp.OutSegs",
-    "Tcp.RetransSegs",
-    "Tcp.OutRsts",
-    "TcpExt.TW",
-    "TcpExt.TWRecycled",
-    "TcpExt.ListenOverflows",
-    "TcpExt.ListenDrops",
-    "TcpExt.SyncookiesSent",
-    "TcpExt.SyncookiesRecv",
-    "TcpExt.SyncookiesFailed",
-    "TcpExt.TCPReqQFullDoCookies",
-    "TcpExt.TCPReqQFullDrop",
-    "TcpExt.TCPTimeWaitOverflow",
-    "TcpExt.TCPAbortOnData",
-    "TcpExt.TCPAbortOnClose",
-    "TcpExt.TCPAbortOnMemory",
-    "TcpExt.TCPAbortOnTimeout",
-    "TcpExt.TCPAbortOnLinger",
-    "TcpExt.TCPAbortFailed",
-    "TcpExt.TCPMemoryPressures",
-    "TcpExt.TCPTimeouts",
-    "TcpExt.TCPSynRetrans",
-    "TcpExt.PAWSActive",
-    "TcpExt.PAWSEstab",
-    "TcpExt.PAWSTimewait",
-    "TcpExt.PruneCalled",
-    "TcpExt.RcvPruned",
-    "TcpExt.OfoPruned",
-    "TcpExt.TCPRcvCollapsed",
-    "TcpExt.TCPBacklogDrop",
-    "TcpExt.TCPRcvQDrop",
-    "TcpExt.TCPZeroWindowDrop",
-    "TcpExt.TCPToZeroWindowAdv",
-    "TcpExt.TCPFromZeroWindowAdv",
-    "TcpExt.TCPWinProbe",
-    "TcpExt.TCPKeepAlive",
-];
 
 impl Moment {
     pub fn sysctl(mut self, key: &str, value: &str) -> Moment {

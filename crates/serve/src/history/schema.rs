@@ -68,43 +68,6 @@ const GAUGES: [Column; 7] = [
     gauge("conntrack_limit", "nf_conntrack_max", |l, _| l.conntrack.as_ref().ok()?.as_ref().map(|c| c.max)),
 ];
 
-/// The counters that are kept: those that the rules decide by.
-const COUNTERS: [&str; 33] = [
-    "Tcp.ActiveOpens",
-    "Tcp.PassiveOpens",
-    "Tcp.AttemptFails",
-    "Tcp.EstabResets",
-    "Tcp.InSegs",
-    "Tcp.OutSegs",
-    "Tcp.RetransSegs",
-    "Tcp.OutRsts",
-    "TcpExt.ListenOverflows",
-    "TcpExt.ListenDrops",
-    "TcpExt.SyncookiesSent",
-    "TcpExt.SyncookiesRecv",
-    "TcpExt.SyncookiesFailed",
-    "TcpExt.TCPReqQFullDoCookies",
-    "TcpExt.TCPReqQFullDrop",
-    "TcpExt.TW",
-    "TcpExt.TWRecycled",
-    "TcpExt.TCPTimeWaitOverflow",
-    "TcpExt.PAWSActive",
-    "TcpExt.PAWSEstab",
-    "TcpExt.TCPTimeouts",
-    "TcpExt.TCPSynRetrans",
-    "TcpExt.TCPAbortOnClose",
-    "TcpExt.TCPAbortOnData",
-    "TcpExt.TCPAbortOnLinger",
-    "TcpExt.TCPAbortOnMemory",
-    "TcpExt.TCPAbortOnTimeout",
-    "TcpExt.EmbryonicRsts",
-    "TcpExt.TCPToZeroWindowAdv",
-    "TcpExt.TCPBacklogDrop",
-    "TcpExt.TCPRcvCollapsed",
-    "TcpExt.PruneCalled",
-    "TcpExt.TCPKeepAlive",
-];
-
 /// The columns of the series after those that say of when and of what a row is.
 pub fn columns() -> impl Iterator<Item = Column> {
     let states = State::ALL.into_iter().map(|state| Column {
@@ -113,7 +76,7 @@ pub fn columns() -> impl Iterator<Item = Column> {
         merge: Merge::Highest,
         from: From::State(state),
     });
-    let counters = COUNTERS.into_iter().map(|full| Column {
+    let counters = linger_facts::DECIDING.into_iter().map(|full| Column {
         name: full.rsplit('.').next().unwrap_or(full),
         about: full,
         merge: Merge::Sum,
