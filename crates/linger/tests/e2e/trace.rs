@@ -62,7 +62,11 @@ fn begin_trace(
     linger.args(command).args(["--duration", "1h", "--format", "json"]).args(args);
     linger.arg("--netns").arg(host.path());
     linger.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut tracing = Tracing(linger.spawn().unwrap(), schema);
+    until(Tracing(linger.spawn().unwrap(), schema), is_ready)
+}
+
+/// Waits until a trace is so far; `None` where the kernel refuses it.
+fn until(mut tracing: Tracing, mut is_ready: impl FnMut(&Tracing) -> bool) -> Option<Tracing> {
     let start = Instant::now();
     while !is_ready(&tracing) {
         if let Some(status) = tracing.0.try_wait().unwrap() {
@@ -72,7 +76,7 @@ fn begin_trace(
             println!("SKIPPED: {said}");
             return None;
         }
-        assert!(start.elapsed() < PATIENCE, "not attached within {PATIENCE:?}");
+        assert!(start.elapsed() < PATIENCE, "not ready within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
     Some(tracing)
@@ -522,19 +526,8 @@ impl Mounts {
     fn daemon(&self, args: &[&str]) -> Option<Tracing> {
         let mut command = self.command(LINGER);
         command.args(["trace", "--daemon"]).args(args).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut daemon = Tracing(command.spawn().unwrap(), "");
-        let start = Instant::now();
-        while !self.pins().contains("linger") {
-            if let Some(status) = daemon.0.try_wait().unwrap() {
-                let mut said = String::new();
-                daemon.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                assert!(!in_ci() && status.code() == Some(3), "{status}: {said}");
-                println!("SKIPPED: {said}");
-                return None;
-            }
-            assert!(start.elapsed() < PATIENCE, "nothing pinned within {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let daemon = Tracing(command.spawn().unwrap(), "");
+        let daemon = until(daemon, |_| self.pins().contains("linger"))?;
         wait_for("it says that it runs", || self.status().0 == Some(0));
         Some(daemon)
     }
